@@ -1,0 +1,1 @@
+"""seefar gives vision a long memory."""
