@@ -28,7 +28,7 @@ class Clip:
         if self.frames.ndim != 4 or self.frames.shape[1] != 3:
             raise ValueError(f"Clip: frames must be (T, 3, H, W), got {tuple(self.frames.shape)}")
         if self.seconds.shape != self.frames.shape[:1]:
-            raise ValueError(f"Clip: {self.frames.shape[0]} frames need as many seconds, got {tuple(self.seconds.shape)}")
+            raise ValueError(f"Clip: {len(self.frames)} frames need as many seconds, got {tuple(self.seconds.shape)}")
         if self.seconds.dtype != torch.float64:
             raise ValueError(f"Clip: seconds must be float64, got {self.seconds.dtype}: call .double()")
         if (self.seconds.diff() < 0).any():
@@ -42,8 +42,9 @@ class Clip:
 class VisualSequence:
     """Visual tokens with their provenance: when, where, and how many source tokens each one stands for.
 
-    Real tokens of a row stand before its padding and are ordered by (segment, first second). Only the embeds, ``take``,
-    ``merge``, ``pool`` and ``cat`` make new provenance, so it is right by construction; ``map`` changes features alone.
+    Real tokens of a row stand before its padding and are ordered by (segment, first second). Only the embeds,
+    ``take``, ``merge``, ``pool`` and ``cat`` make new provenance, so it is right by construction; ``map`` changes
+    features alone.
 
     Args:
         tokens: (B, N, D) features.
@@ -86,7 +87,7 @@ class VisualSequence:
 
     @classmethod
     def of_grid(cls, tokens: Tensor, seconds: Tensor) -> VisualSequence:
-        """A full raster of tokens, one unit of mass each: (B, T, H, W, D) features and the (T,), (B, T) or (B, T, 2) seconds seen."""
+        """A full raster of (B, T, H, W, D) features, one unit of mass each; (T,), (B, T) or (B, T, 2) seconds seen."""
         B, T, H, W, D = tokens.shape
         seconds = seconds.to(torch.float64)
         if seconds.shape == (T,):
@@ -94,9 +95,16 @@ class VisualSequence:
         if seconds.shape == (B, T):
             seconds = torch.stack([seconds, seconds], -1)
         if seconds.shape != (B, T, 2):
-            raise ValueError(f"of_grid: seconds must be (T,), (B, T) or (B, T, 2) for B={B} T={T}, got {tuple(seconds.shape)}")
+            raise ValueError(
+                f"of_grid: seconds must be ({T},), ({B}, {T}) or ({B}, {T}, 2), got {tuple(seconds.shape)}"
+            )
         y, x = (torch.arange(n + 1, dtype=torch.float32, device=tokens.device) / n for n in (H, W))
-        corners = [y[:-1, None].expand(H, W), x[None, :-1].expand(H, W), y[1:, None].expand(H, W), x[None, 1:].expand(H, W)]
+        corners = [
+            y[:-1, None].expand(H, W),
+            x[None, :-1].expand(H, W),
+            y[1:, None].expand(H, W),
+            x[None, 1:].expand(H, W),
+        ]
         box = torch.stack(corners, -1).reshape(1, 1, H * W, 4).expand(B, T, -1, -1).reshape(B, -1, 4)
         N = T * H * W
         return cls(
@@ -138,7 +146,9 @@ class VisualSequence:
             if (hits[:, :-1] > 1).any():
                 raise ValueError("take: a position was named twice; mass would be made out of nothing")
             keep = (hits[:, :-1] > 0) & self.mask
-        order = keep.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, : int(keep.sum(1).max()) if len(self) else 0]
+        order = keep.to(torch.int8).argsort(dim=1, descending=True, stable=True)[
+            :, : int(keep.sum(1).max()) if len(self) else 0
+        ]
         grid = self.grid if keep.all() else None
         return self._gather(order, keep.gather(1, order), grid)
 
@@ -153,11 +163,15 @@ class VisualSequence:
         if weight not in ("mass", "mean"):
             raise ValueError(f"merge: weight must be 'mass' or 'mean', got {weight!r}")
         if group.shape != self.mask.shape or group.dtype != torch.int64:
-            raise ValueError(f"merge: group must be {tuple(self.mask.shape)} int64, got {tuple(group.shape)} {group.dtype}")
-        B, N, D = self.tokens.shape
+            raise ValueError(
+                f"merge: group must be {tuple(self.mask.shape)} int64, got {tuple(group.shape)} {group.dtype}"
+            )
+        B, N, _ = self.tokens.shape
         group = torch.where(self.mask, group, -1)
         if N == 0 or (group < 0).all():
             return self.take(torch.zeros_like(self.mask))
+        if int(group.max()) >= B * N:  # a numbering with wide gaps must not cost memory
+            group = torch.where(group < 0, -1, torch.unique(group.clamp(min=-1), return_inverse=True)[1])
         M = int(group.max()) + 1
         home = torch.where(group < 0, M, group)
 
@@ -167,15 +181,17 @@ class VisualSequence:
             return out.scatter_reduce(1, index, values, how)[:, :M]
 
         inf = float("inf")
-        share = self.mass.to(self.tokens.dtype) if weight == "mass" else torch.ones_like(self.mass, dtype=self.tokens.dtype)
+        wide = torch.promote_types(self.tokens.dtype, torch.float32)  # half precision cannot count to a thousand
+        share = self.mass.to(wide) if weight == "mass" else torch.ones_like(self.mass, dtype=wide)
         total = reduce(share, "sum", 0)
+        mean = reduce(self.tokens * share[..., None], "sum", 0) / torch.where(total > 0, total, 1)[..., None]
         segment = reduce(self.segment, "amax", -1)
         if (segment.gather(1, group.clamp(min=0)) != self.segment)[group >= 0].any():
             raise ValueError("merge: a group joins tokens of two segments; films of a packed batch must stay apart")
         place = reduce(torch.arange(N, device=group.device).expand(B, N), "amin", N)
         real = reduce(self.mask.to(torch.int64), "sum", 0) > 0
         merged = VisualSequence(
-            tokens=reduce(self.tokens * share[..., None], "sum", 0) / torch.where(total > 0, total, 1)[..., None],
+            tokens=mean.to(self.tokens.dtype),
             span=torch.stack([reduce(self.span[..., 0], "amin", inf), reduce(self.span[..., 1], "amax", -inf)], -1),
             box=torch.cat([reduce(self.box[..., :2], "amin", inf), reduce(self.box[..., 2:], "amax", -inf)], -1),
             mass=reduce(self.mass, "sum", 0),
@@ -198,20 +214,24 @@ class VisualSequence:
 
     @staticmethod
     def cat(parts: Sequence[VisualSequence]) -> VisualSequence:
-        """Several sequences of one batch as one, ordered by (segment, first second); ties keep the order of ``parts``."""
+        """Several sequences of one batch as one, ordered by (segment, first second); ties as in ``parts``."""
         if not parts:
             raise ValueError("cat: needs at least one sequence")
         if len({(part.tokens.shape[0], part.tokens.shape[2]) for part in parts}) > 1:
             raise ValueError(f"cat: batch and width must agree, got {[tuple(part.tokens.shape) for part in parts]}")
         if len(parts) == 1:
             return parts[0]
-        names = ("tokens", "span", "box", "mass", "segment", "mask")
-        joined = VisualSequence(**{name: torch.cat([getattr(part, name) for part in parts], 1) for name in names})
-        rasters = [part.grid for part in parts]
+        tokens, span, box, mass, segment, mask = (
+            torch.cat([getattr(part, name) for part in parts], 1)
+            for name in ("tokens", "span", "box", "mass", "segment", "mask")
+        )
+        joined = VisualSequence(tokens, span, box, mass, segment, mask)
+        rasters = [part.grid for part in parts if part.grid is not None]
         result = joined._ordered(torch.arange(len(joined), device=joined.mask.device).expand_as(joined.segment))
-        untouched = joined.mask.all() and torch.equal(result.span, joined.span) and (joined.span.diff(dim=1)[..., 0] >= 0).all()
-        if untouched and all(grid is not None and grid[1:] == rasters[0][1:] for grid in rasters):  # type: ignore[index]
-            return replace(result, grid=(sum(grid[0] for grid in rasters), *rasters[0][1:]))  # type: ignore[index, misc]
+        in_order = torch.equal(result.span, joined.span) and (joined.span.diff(dim=1)[..., 0] >= 0).all()
+        one_raster = len(rasters) == len(parts) and len({grid[1:] for grid in rasters}) == 1
+        if one_raster and joined.mask.all() and in_order:
+            return replace(result, grid=(sum(grid[0] for grid in rasters), *rasters[0][1:]))
         return result
 
     def _ordered(self, place: Tensor) -> VisualSequence:
@@ -229,5 +249,11 @@ class VisualSequence:
             return picked.masked_fill(~mask.reshape(*mask.shape, *tail), padding)
 
         return VisualSequence(
-            pick(self.tokens, 0), pick(self.span, 0), pick(self.box, 0), pick(self.mass, 0), pick(self.segment, -1), mask, grid
+            pick(self.tokens, 0),
+            pick(self.span, 0),
+            pick(self.box, 0),
+            pick(self.mass, 0),
+            pick(self.segment, -1),
+            mask,
+            grid,
         )

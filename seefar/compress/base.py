@@ -10,7 +10,7 @@ from seefar.sequence import VisualSequence
 
 
 class Compressor(nn.Module):
-    """``compress(seq, budget, query=None)`` gives at most ``budget`` tokens a row, provenance kept; no state between calls.
+    """``compress(seq, budget, query=None)`` gives at most ``budget`` tokens a row, provenance kept; no state.
 
     The query, where a compressor uses one, is (B, Q, D) text features in the space of the tokens, or (B, D).
     ``testing.check_compressor`` is the contract.

@@ -11,7 +11,7 @@ from seefar.sequence import VisualSequence
 
 
 class Memory(ABC):
-    """``write`` what is seen, ``read`` at most ``budget`` tokens of it; the store never holds more than ``capacity`` tokens a row.
+    """``write`` what is seen, ``read`` at most ``budget`` tokens of it; never holds more than ``capacity`` a row.
 
     ``save`` and ``load`` (safetensors) give back a memory that reads and goes on exactly as the saved one would.
     One memory serves one stream: ``reset`` before the next. ``testing.check_memory`` is the contract.

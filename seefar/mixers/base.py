@@ -25,4 +25,4 @@ class Mixer(nn.Module):
 
     @abstractmethod
     def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        """Mix x (B, N, D), going on from ``state``; returns the outputs (B, N, D) and the state after the last token."""
+        """Mix x (B, N, D), going on from ``state``; gives the outputs (B, N, D) and the state after the last token."""

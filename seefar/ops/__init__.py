@@ -1,0 +1,44 @@
+"""Numeric kernels: one function each, several backends, the same result from all of them.
+
+Every op takes ``backend=``; left out, the first backend of its table that can run the tensors does. ``explain`` says
+which one that is and what kept the faster ones from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import ModuleType
+
+from torch import Tensor
+
+from seefar.ops import _backend
+from seefar.ops.attention import BACKENDS as _ATTENTION
+from seefar.ops.attention import attention as attention
+from seefar.ops.linear_scan import BACKENDS as _LINEAR_SCAN
+from seefar.ops.linear_scan import linear_scan as linear_scan
+from seefar.ops.selective_scan import BACKENDS as _SELECTIVE_SCAN
+from seefar.ops.selective_scan import selective_scan as selective_scan
+
+_TABLES: Mapping[str, Mapping[str, ModuleType]] = {
+    "attention": _ATTENTION,
+    "linear_scan": _LINEAR_SCAN,
+    "selective_scan": _SELECTIVE_SCAN,
+}
+
+
+def explain(op: str, *tensors: Tensor) -> str:
+    """One line for each backend of an op, fastest first: which runs these tensors and why the faster ones cannot.
+
+    Raises:
+        ValueError: there is no op of that name.
+
+    Example:
+        >>> import torch
+        >>> print(explain("linear_scan", torch.ones(1, 4, 1, dtype=torch.complex64)))
+        linear_scan.numba: cannot: needs float32 or float64, got torch.complex64
+        linear_scan.blocked: runs
+        linear_scan.reference: could
+    """
+    if op not in _TABLES:
+        raise ValueError(f"explain: unknown op {op!r}, expected one of {sorted(_TABLES)}")
+    return _backend.explain(op, _TABLES[op], *tensors)

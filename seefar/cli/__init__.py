@@ -1,0 +1,190 @@
+"""The command line: ``seefar demo | ask | bench | doctor``.
+
+Nothing heavy is imported before a verb runs, so that ``seefar --help`` answers at once. Errors of the user are one line
+on standard error and exit code 2; Ctrl-C is exit code 130.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext, redirect_stdout
+from pathlib import Path
+from typing import Annotated, ParamSpec
+
+import typer
+
+P = ParamSpec("P")
+
+app = typer.Typer(
+    name="seefar",
+    help="Ask hours of video anything, with any vision-language model, inside a fixed token budget.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+bench = typer.Typer(
+    help="Measure seefar on this machine; each bench writes results/bench_NAME.json.", no_args_is_help=True
+)
+app.add_typer(bench, name="bench")
+
+Quick = Annotated[
+    bool, typer.Option("--quick", help="A small version, to see that it runs; its figures are not comparable.")
+]
+Out = Annotated[Path, typer.Option("--out", help="Folder for the figures and pictures.", file_okay=False)]
+
+_debug = False
+
+
+def main() -> None:
+    """What the ``seefar`` command runs; ``--debug`` may stand anywhere on the line."""
+    words = sys.argv[1:]
+    app(["--debug", *(word for word in words if word != "--debug")] if "--debug" in words else words)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        import seefar
+
+        typer.echo(f"seefar {seefar.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    global _debug
+    _debug = debug
+
+
+def verb(stopped: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
+    """Turns the user's errors into one line and exit code 2, and Ctrl-C into ``stopped`` and exit code 130."""
+
+    def around(command: Callable[P, None]) -> Callable[P, None]:
+        @functools.wraps(command)
+        def run(*args: P.args, **kwargs: P.kwargs) -> None:
+            try:
+                command(*args, **kwargs)
+            except KeyboardInterrupt:
+                typer.echo(f"\n{stopped}", err=True)
+                raise typer.Exit(130) from None
+            except (ValueError, OSError, ImportError) as error:
+                if _debug:
+                    raise
+                typer.echo(typer.style(str(error), fg="red"), err=True)
+                raise typer.Exit(2) from None
+
+        return run
+
+    return around
+
+
+@app.command("demo")
+@verb("Stopped. Films already rendered stay in the folder and are used next time.")
+def run_demo(
+    minutes: Annotated[float, typer.Option("--minutes", help="Length of each film.")] = 60.0,
+    folder: Annotated[
+        Path, typer.Option("--folder", help="Where the films and the pictures go.", file_okay=False)
+    ] = Path("demo"),
+) -> None:
+    """Render an hour of film with known contents, ask it questions, and leave pictures of what was seen."""
+    from seefar.cli.demo import run
+
+    raise typer.Exit(run(folder, minutes))
+
+
+@app.command("ask")
+@verb("Stopped before the answer; nothing was written.")
+def run_ask(
+    video: Annotated[
+        str,
+        typer.Argument(metavar="VIDEO", help="A film, an animated GIF, an image, a folder of frames, or - for a pipe."),
+    ],
+    question: Annotated[
+        list[str] | None, typer.Argument(metavar="QUESTION", help="One or more, each in quotes.")
+    ] = None,
+    model: Annotated[str, typer.Option("--model", help="auto, reader, pico, a Hugging Face id, or a folder.")] = "auto",
+    budget: Annotated[
+        str, typer.Option("--budget", metavar="TOKENS", help="Visual tokens at most; 8k is 8192.")
+    ] = "4096",
+    fps: Annotated[float, typer.Option("--fps", help="Frames a second to look at.")] = 1.0,
+    recipe: Annotated[str | None, typer.Option("--recipe", metavar="NAME", help="How frames become tokens.")] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Only say what it would cost.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    report: Annotated[
+        Path | None, typer.Option("--report", metavar="FILE.html", help="Also write a page with the evidence.")
+    ] = None,
+) -> None:
+    """Answer questions about a film, with the moments each answer rests on and what it cost."""
+    from seefar.cli import ask
+    from seefar.cli.terminal import parse_tokens
+
+    request = ask.Request(video, tuple(question or ()), model, parse_tokens(budget), fps, recipe, as_json)
+    if plan and report is not None:
+        raise ValueError("--report needs an answer; leave --plan out")
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+        result = ask.plan(request) if plan else ask.answer(request, report)
+    if as_json:
+        typer.echo(json.dumps(result, ensure_ascii=False, allow_nan=False))
+
+
+@app.command("doctor")
+@verb("Stopped.")
+def run_doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+) -> None:
+    """Say what is installed, active and broken on this machine, and the one command that fixes each."""
+    from seefar.cli.doctor import run
+
+    raise typer.Exit(run(as_json))
+
+
+STOPPED_BENCH = "Stopped. Figures of this bench were not written; those of finished ones stand."
+
+
+@bench.command("needle")
+@verb(STOPPED_BENCH)
+def bench_needle(quick: Quick = False, out: Out = Path("results")) -> None:
+    """How often a picture shown for a moment is found, by depth and length of the film; leaves needle.png."""
+    _bench("needle", out, quick)
+
+
+@bench.command("ask")
+@verb(STOPPED_BENCH)
+def bench_ask(quick: Quick = False, out: Out = Path("results")) -> None:
+    """How well pico answers about films of an hour, against its controls at the same budget."""
+    _bench("ask", out, quick)
+
+
+@bench.command("ops")
+@verb(STOPPED_BENCH)
+def bench_ops(quick: Quick = False, out: Out = Path("results")) -> None:
+    """How fast the scans are, beside other people's, in one process."""
+    _bench("ops", out, quick)
+
+
+@bench.command("ingest")
+@verb(STOPPED_BENCH)
+def bench_ingest(quick: Quick = False, out: Out = Path("results")) -> None:
+    """How fast films are read, beside plain PyAV."""
+    _bench("ingest", out, quick)
+
+
+@bench.command("read")
+@verb(STOPPED_BENCH)
+def bench_read(quick: Quick = False, out: Out = Path("results")) -> None:
+    """How well reader answers about lectures and screen recordings of an hour."""
+    _bench("read", out, quick)
+
+
+def _bench(name: str, folder: Path, quick: bool) -> None:
+    from seefar.cli.bench import run
+
+    run(name, folder, quick)

@@ -1,0 +1,11 @@
+"""Fewer tokens, no state: selecting, merging and pooling inside a budget."""
+
+from seefar.compress.base import Compressor as Compressor
+from seefar.compress.merge import Adjacent as Adjacent
+from seefar.compress.merge import Bipartite as Bipartite
+from seefar.compress.merge import SimilarityMerge as SimilarityMerge
+from seefar.compress.pool import GridPool as GridPool
+from seefar.compress.relevance import Cosine as Cosine
+from seefar.compress.select import Novelty as Novelty
+from seefar.compress.select import TopK as TopK
+from seefar.compress.select import Uniform as Uniform

@@ -1,0 +1,403 @@
+"""How fast the ops are beside their peers, and how near to what this machine can do at all.
+
+Everything is timed in one process, contenders taking turns, so that a busy machine slows all of them alike; what counts
+are the ratios of medians. Memory is measured in a fresh process for each contender: the highest resident size between
+the moment the inputs exist and the end of the backward, less the size at that moment, so saved states count as well.
+
+The machine's limit is measured too: bytes over the bandwidth of a copy, arithmetic over the rate of a large matrix
+product. The bound that takes longer is the binding one.
+
+Bt batch, N tokens, D channels, S states, H heads, d width of a head.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention, silu, softplus
+
+from seefar.ops.attention import attention
+from seefar.ops.linear_scan import linear_scan
+from seefar.ops.selective_scan import selective_scan
+
+Contender = Callable[..., Tensor]
+
+# Vector instructions for each (token, channel, state), counted from the kernels: the forward needs 11 for the power of
+# two and 7 around it; the backward runs the forward again without its readout and adds 8.
+FORWARD_WORK, BACKWARD_WORK = 18, 25
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What is measured; smaller ones serve to try the benchmark itself."""
+
+    tokens: int = 4096
+    channels: int = 384
+    states: int = 16
+    scan_channels: int = 1536
+    attention_tokens: tuple[int, ...] = (1024, 4096)
+    heads: int = 8
+    head_width: int = 64
+    window: int = 256
+    copy_mib: int = 256
+    product: int = 2048
+
+
+FULL = Sizes()
+
+
+def run(threads: int = 2, repeats: int = 5, *, sizes: Sizes = FULL) -> dict[str, Any]:
+    """Times, memory, errors and the fraction of the machine's limit, as one JSON-able object with its bars.
+
+    Args:
+        threads: cores that every contender may use.
+        repeats: turns of each contender; the median counts.
+
+    Raises:
+        ImportError: mambapy, one of the peers, is not installed.
+    """
+    if threads < 1 or repeats < 1:
+        raise ValueError(f"bench ops: threads and repeats must be at least 1, got {threads} and {repeats}")
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        started = time.time()
+        limits = _limits(sizes)
+        result = {
+            "machine": _machine(threads),
+            "sizes": asdict(sizes),
+            "repeats": repeats,
+            "limits": limits,
+            "selective_scan": _selective_scan(sizes, repeats, threads, limits),
+            "linear_scan": _linear_scan(sizes, repeats, limits),
+            "attention": [_attention(sizes, N, repeats, limits) for N in sizes.attention_tokens],
+        }
+    finally:
+        torch.set_num_threads(before)
+    result["bars"] = _bars(result["selective_scan"])
+    result["seconds"] = round(time.time() - started, 1)
+    return result
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """The result as Markdown: bars first, then every time and ratio."""
+    lines = ["| bar | measured | wanted | holds |", "|---|---|---|---|"]
+    for bar in result["bars"]:
+        wanted = f"at least {bar['at_least']}" if "at_least" in bar else f"at most {bar['at_most']}"
+        lines.append(f"| {bar['name']} | {bar['value']:.3g} | {wanted} | {'yes' if bar['holds'] else 'no'} |")
+    lines += [
+        "",
+        "| op | contender | forward ms | forward + backward ms | ours is faster by |",
+        "|---|---|---|---|---|",
+    ]
+    groups = [("selective_scan", result["selective_scan"]), ("linear_scan", result["linear_scan"])]
+    groups += [(f"attention N={part['tokens']} {part['rules']}", part) for one in result["attention"] for part in one]
+    for op, part in groups:
+        for name, times in part["times"].items():
+            cells = [f"{times[key] * 1e3:.1f}" if key in times else "" for key in ("forward", "both")]
+            ratios = part["ratios"].get(name, {})
+            faster = ", ".join(f"{value:.3g} ({key})" for key, value in ratios.items())
+            lines.append(f"| {op} | {name} | {cells[0]} | {cells[1]} | {faster} |")
+    lines += ["", "| op | pass | bound | by | fraction of the machine's limit |", "|---|---|---|---|---|"]
+    for op, part in groups:
+        for key, limit in part["limit"].items():
+            bound = f"{limit['bound_seconds'] * 1e3:.2f} ms"
+            lines.append(f"| {op} | {key} | {bound} | {limit['binding']} | {limit['fraction']:.2f} |")
+    machine = result["machine"]
+    lines += ["", f"{machine['cpu']}, {machine['threads']} threads, torch {machine['torch']}, {machine['date']}."]
+    return "\n".join(lines)
+
+
+def _machine(threads: int) -> dict[str, Any]:
+    cpu = platform.processor() or platform.machine()
+    listing = Path("/proc/cpuinfo")
+    if listing.exists():
+        names = [line.split(":", 1)[1].strip() for line in listing.read_text().splitlines() if "model name" in line]
+        cpu = names[0] if names else cpu
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "threads": threads,
+        "load": [round(x, 2) for x in os.getloadavg()],
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def _limits(sizes: Sizes) -> dict[str, float]:
+    """Bytes a second of a copy (read plus write) and floating operations a second of a float32 matrix product."""
+    source = torch.ones(sizes.copy_mib * 2**18)
+    target = torch.empty_like(source).copy_(source)
+    square = torch.randn(sizes.product, sizes.product)
+    copy, product = [], []
+    for _ in range(5):
+        copy.append(_seconds(lambda: target.copy_(source)))
+        product.append(_seconds(lambda: square @ square))
+    return {"copy_bytes": 2 * 4 * source.numel() / min(copy), "flops": 2 * sizes.product**3 / min(product)}
+
+
+def _limit(seconds: float, moved_bytes: float, operations: float, limits: Mapping[str, float]) -> dict[str, Any]:
+    """``operations`` are fused multiply-adds, or instructions as dear as one."""
+    bounds = {"bytes": moved_bytes / limits["copy_bytes"], "arithmetic": 2 * operations / limits["flops"]}
+    binding = max(bounds, key=lambda name: bounds[name])
+    return {
+        "bytes": moved_bytes,
+        "operations": operations,
+        "bytes_bound_seconds": bounds["bytes"],
+        "arithmetic_bound_seconds": bounds["arithmetic"],
+        "binding": binding,
+        "bound_seconds": bounds[binding],
+        "fraction": bounds[binding] / seconds,
+    }
+
+
+def _seconds(action: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def _race(contenders: Mapping[str, Contender], inputs: Sequence[Tensor], repeats: int) -> dict[str, dict[str, float]]:
+    """Median seconds of each contender, forward and forward plus backward, taking turns."""
+
+    def forward(contender: Contender) -> None:
+        with torch.no_grad():
+            contender(*inputs)
+
+    def both(contender: Contender) -> None:
+        leaves = [value.detach().requires_grad_() for value in inputs]
+        out = contender(*leaves)
+        out.backward(torch.ones_like(out))
+
+    turns: dict[str, dict[str, list[float]]] = {name: {"forward": [], "both": []} for name in contenders}
+    for turn in range(repeats + 1):
+        for name, contender in contenders.items():
+            once = {"forward": _seconds(lambda c=contender: forward(c)), "both": _seconds(lambda c=contender: both(c))}  # type: ignore[misc]
+            for key, seconds in once.items():
+                if turn > 0:  # the first turn compiles and warms up
+                    turns[name][key].append(seconds)
+    return {name: {key: statistics.median(values) for key, values in each.items()} for name, each in turns.items()}
+
+
+def _ratios(times: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """How many times as long every other contender takes."""
+    ours = times["seefar"]
+    return {n: {key: each[key] / ours[key] for key in each} for n, each in times.items() if n != "seefar"}
+
+
+def _scan_inputs(sizes: Sizes) -> list[Tensor]:
+    """u, dt, A, B, C, D as Mamba is initialised: A = -1 ... -S, steps between 0.001 and 0.1."""
+    generator = torch.Generator().manual_seed(0)
+    N, D, S = sizes.tokens, sizes.channels, sizes.states
+    u, step = (torch.randn(1, N, D, generator=generator) for _ in range(2))
+    B, C = (torch.randn(1, N, S, generator=generator) for _ in range(2))
+    return [u, 0.01 * step.exp(), -torch.arange(1.0, S + 1).repeat(D, 1), B, C, torch.ones(D)]
+
+
+def _ours(u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor) -> Tensor:
+    return selective_scan(u, dt, A, B, C, D)[0]
+
+
+def _mambapy(u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor) -> Tensor:
+    try:
+        from mambapy.mamba import MambaBlock
+    except ImportError as error:
+        raise ImportError("bench ops compares with mambapy: pip install mambapy") from error
+    y: Tensor = MambaBlock.selective_scan(None, u, dt, A, B, C, D)
+    return y
+
+
+def _transformers(u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor) -> Tensor:
+    from transformers.models.mamba.modeling_mamba import mamba_selective_scan
+
+    y: Tensor = mamba_selective_scan(u.mT, dt.mT, A, B.mT, C.mT, D=D)
+    return y.mT
+
+
+def _mixers(sizes: Sizes) -> dict[str, Contender]:
+    """The whole layer of transformers, and the same weights around our scan."""
+    from transformers import MambaConfig
+    from transformers.models.mamba.modeling_mamba import MambaMixer
+
+    torch.manual_seed(0)
+    config = MambaConfig(hidden_size=sizes.channels // 2, state_size=sizes.states, num_hidden_layers=1)
+    mixer = MambaMixer(config, layer_idx=0)
+    split = [config.time_step_rank, sizes.states, sizes.states]
+
+    def ours(x: Tensor) -> Tensor:
+        u, z = mixer.in_proj(x).chunk(2, -1)
+        u = silu(mixer.conv1d(u.mT)[..., : x.shape[1]]).mT
+        low, B, C = mixer.x_proj(u).split(split, -1)
+        y, _ = selective_scan(u, softplus(mixer.dt_proj(low)), -mixer.A_log.exp(), B, C, mixer.D, z)
+        return mixer.out_proj(y)  # type: ignore[no-any-return]
+
+    return {"seefar": ours, "transformers Mamba mixer": mixer}
+
+
+def _selective_scan(sizes: Sizes, repeats: int, threads: int, limits: Mapping[str, float]) -> dict[str, Any]:
+    inputs = _scan_inputs(sizes)
+    contenders = {"seefar": _ours, "mambapy parallel scan": _mambapy, "transformers scan": _transformers}
+    times = _race(contenders, inputs, repeats)
+    x = torch.randn(1, sizes.tokens, sizes.channels // 2, generator=torch.Generator().manual_seed(1))
+    whole = _race(_mixers(sizes), [x], max(1, repeats // 2))
+    peaks = {name: _peak_in_new_process(name, sizes, threads) for name in ("seefar", "mambapy parallel scan")}
+    N, D, S = sizes.tokens, sizes.channels, sizes.states
+    forward_bytes = 4.0 * (3 * N * D + 2 * N * S)
+    both_bytes = 2 * forward_bytes + 4.0 * (3 * N * D + 2 * N * S)
+    work = float(N * D * S)
+    return {
+        "shape": {"batch": 1, "tokens": N, "channels": D, "states": S, "dtype": "float32"},
+        "times": times,
+        "ratios": _ratios(times),
+        "whole_mixer": {"times": whole, "ratios": _ratios(whole)},
+        "peak_bytes": {name: peak["bytes"] for name, peak in peaks.items()},
+        "peak_how": peaks["seefar"]["how"],
+        "relative_error": _errors(inputs),
+        "limit": {
+            "forward": _limit(times["seefar"]["forward"], forward_bytes, FORWARD_WORK * work, limits),
+            "both": _limit(times["seefar"]["both"], both_bytes, (FORWARD_WORK + BACKWARD_WORK) * work, limits),
+        },
+    }
+
+
+def _errors(inputs: Sequence[Tensor]) -> dict[str, float]:
+    """|got - want| / |want| of the float32 output, last state and gradients against the float64 reference loop."""
+    found = []
+    for dtype, backend in ((torch.float32, None), (torch.float64, "reference")):
+        leaves = [value.to(dtype).requires_grad_() for value in inputs]
+        y, h_last = selective_scan(*leaves, backend=backend)
+        weight = torch.cos(torch.arange(y.numel(), dtype=torch.float64)).view_as(y).to(dtype)
+        found.append([y.detach(), h_last.detach(), *torch.autograd.grad((y * weight).sum(), leaves)])
+    names = ["y", "h_last", "du", "ddt", "dA", "dB", "dC", "dD"]
+    pairs = zip(names, *found, strict=True)
+    return {name: float((got.double() - want).norm() / want.norm()) for name, got, want in pairs}
+
+
+def _peak_in_new_process(name: str, sizes: Sizes, threads: int) -> dict[str, Any]:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(_peak, name, sizes, threads).result()
+
+
+def _peak(name: str, sizes: Sizes, threads: int) -> dict[str, Any]:
+    """Highest resident size of one forward and backward above that of its inputs, in this process."""
+    torch.set_num_threads(threads)
+    contender = {"seefar": _ours, "mambapy parallel scan": _mambapy}[name]
+    _race({name: contender}, _scan_inputs(Sizes(tokens=64, channels=64, states=sizes.states)), 1)  # loads and compiles
+    leaves = [value.requires_grad_() for value in _scan_inputs(sizes)]
+    weight = torch.ones_like(leaves[0])
+    marker = Path("/proc/self/clear_refs")
+    try:
+        marker.write_text("5")  # forget the highest mark so far
+        how = "VmHWM of a new process, reset once the inputs exist"
+        resident, highest = _status("VmRSS"), lambda: _status("VmHWM")
+    except OSError:
+        how = "ru_maxrss of a new process"
+        unit = 1 if sys.platform == "darwin" else 1024
+        resident, highest = (
+            (lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)(),
+            (lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit),
+        )
+    contender(*leaves).backward(weight)
+    return {"bytes": highest() - resident, "how": how}
+
+
+def _status(field: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"/proc/self/status has no {field}")
+
+
+def _linear_scan(sizes: Sizes, repeats: int, limits: Mapping[str, float]) -> dict[str, Any]:
+    def mambapy(a: Tensor, b: Tensor) -> Tensor:
+        from mambapy.pscan import pscan
+
+        h: Tensor = pscan(a[..., None], b[..., None])[..., 0]
+        return h
+
+    N, D = sizes.tokens, sizes.scan_channels
+    generator = torch.Generator().manual_seed(2)
+    inputs = [torch.rand(1, N, D, generator=generator), torch.randn(1, N, D, generator=generator)]
+    contenders: dict[str, Contender] = {
+        "seefar": linear_scan,
+        "seefar without numba": lambda a, b: linear_scan(a, b, backend="blocked"),
+        "mambapy parallel scan": mambapy,
+    }
+    times = _race(contenders, inputs, repeats)
+    numbers = float(N * D)
+    return {
+        "shape": {"batch": 1, "tokens": N, "channels": D, "dtype": "float32"},
+        "times": times,
+        "ratios": _ratios(times),
+        "limit": {
+            "forward": _limit(times["seefar"]["forward"], 4 * 3 * numbers, numbers, limits),
+            "both": _limit(times["seefar"]["both"], 4 * (3 + 5) * numbers, 3 * numbers, limits),
+        },
+    }
+
+
+def _attention(sizes: Sizes, N: int, repeats: int, limits: Mapping[str, float]) -> list[dict[str, Any]]:
+    H, d = sizes.heads, sizes.head_width
+    generator = torch.Generator().manual_seed(3)
+    inputs = [torch.randn(1, H, N, d, generator=generator) for _ in range(3)]
+    distance = torch.arange(N)[:, None] - torch.arange(N)
+    near = (distance >= 0) & (distance < sizes.window)
+    pairs = {"causal": N * (N + 1) / 2, f"window {sizes.window}": float(near.sum())}
+    parts = []
+    for rules, seen in pairs.items():
+        window = None if rules == "causal" else sizes.window
+        mask = None if rules == "causal" else near
+        contenders: dict[str, Contender] = {
+            "seefar": lambda q, k, v, w=window: attention(q, k, v, causal=True, window=w),  # type: ignore[misc]
+            "seefar tiled": lambda q, k, v, w=window: attention(q, k, v, causal=True, window=w, backend="tiled"),  # type: ignore[misc]
+            "torch SDPA": lambda q, k, v, m=mask: scaled_dot_product_attention(
+                q, k, v, attn_mask=m, is_causal=m is None
+            ),  # type: ignore[misc]
+        }
+        times = _race(contenders, inputs, repeats)
+        products = H * seen * d  # multiply-adds of one product over the pairs that meet; 2 forward, 5 backward
+        tensors = 4.0 * H * N * d
+        parts.append(
+            {
+                "tokens": N,
+                "rules": rules,
+                "shape": {"batch": 1, "heads": H, "tokens": N, "width": d, "dtype": "float32"},
+                "times": times,
+                "ratios": _ratios(times),
+                "limit": {
+                    "forward": _limit(times["seefar"]["forward"], 4 * tensors, 2 * products, limits),
+                    "both": _limit(times["seefar"]["both"], 12 * tensors, 7 * products, limits),
+                },
+            }
+        )
+    return parts
+
+
+def _bars(scan: Mapping[str, Any]) -> list[dict[str, Any]]:
+    mambapy, other = scan["ratios"]["mambapy parallel scan"], scan["ratios"]["transformers scan"]
+    memory = scan["peak_bytes"]["seefar"] / scan["peak_bytes"]["mambapy parallel scan"]
+    at_least = [
+        ("selective scan, forward, times faster than mambapy", mambapy["forward"], 15),
+        ("selective scan, forward, times faster than the scan in transformers' Mamba mixer", other["forward"], 20),
+        ("selective scan, forward and backward, times faster than mambapy", mambapy["both"], 12),
+    ]
+    at_most = [
+        ("selective scan, peak memory of the backward, part of mambapy's", memory, 0.25),
+        ("selective scan, largest relative error against float64", max(scan["relative_error"].values()), 1e-5),
+    ]
+    bars = [{"name": n, "value": value, "at_least": bar, "holds": value >= bar} for n, value, bar in at_least]
+    return bars + [{"name": n, "value": value, "at_most": bar, "holds": value <= bar} for n, value, bar in at_most]

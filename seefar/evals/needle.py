@@ -1,0 +1,143 @@
+"""Needles in haystacks: one photograph flashed for one frame of a long film, at every depth and many lengths.
+
+The film is read at one frame a second and is itself drawn at one frame a second, so that a needle is one frame of N.
+Scored by generation: the time in the answer's text has to lie within two seconds of the flash.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seefar.evals.metrics import machine, right, score
+from seefar.media import open as open_video
+from seefar.synthetic.film import render_film
+from seefar.synthetic.questions import ask_about
+from seefar.synthetic.shapes import PHOTOGRAPHS
+from seefar.synthetic.story import write_story
+from seefar.vlm.answer import Progress
+from seefar.vlm.pico import Pico
+
+DEPTHS = tuple(round(d, 1) for d in np.linspace(0, 1, 11))
+ARMS = {"seefar": "relevance", "uniform frames": "uniform", "no video": "blind"}
+BAR = 0.95
+
+
+def run(
+    *,
+    lengths: tuple[int, ...] = (450, 900, 1800, 3600),
+    films: int = 8,
+    extra: tuple[int, ...] = (10_000,),
+    budget: int = 4096,
+    folder: str | Path = "build/needle",
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Find one flashed photograph among ten others, for every length and depth.
+
+    Args:
+        lengths: frames of the films; films: how many of each, every one with a needle at each depth.
+        extra: lengths tried with one film only.
+    """
+    model = Pico.load()
+    plan = [(n, k) for n in lengths for k in range(films)] + [(n, 0) for n in extra]
+    hits: dict[tuple[str, int, float], list[bool]] = {}
+    for done, (frames, k) in enumerate(plan):
+        path, needles = _haystack(Path(folder), frames, k)
+        for arm, recipe in ARMS.items():
+            with open_video(path) as video:
+                answers = model.answer(video, [n["question"] for n in needles], budget=budget, fps=1.0, recipe=recipe)
+            for needle, answer in zip(needles, answers, strict=True):
+                hits.setdefault((arm, frames, needle["depth"]), []).append(right("needle", needle["answer"], answer))
+        if progress is not None:
+            progress("haystacks", done + 1, len(plan))
+    cells = [
+        {"arm": arm, "frames": frames, "depth": depth, **score(sum(found), len(found))} for (arm, frames, depth), found in hits.items()
+    ]
+
+    def pooled(arm: str, depth: float) -> dict[str, Any]:
+        found = [x for (a, n, d), xs in hits.items() if a == arm and d == depth and n in lengths for x in xs]
+        return {"depth": depth, **score(sum(found), len(found))}
+
+    by_depth = {arm: [pooled(arm, depth) for depth in DEPTHS] for arm in ARMS}
+    worst = min(cell["share"] for cell in by_depth["seefar"])
+    far = [x for (a, n, _), xs in hits.items() if a == "seefar" and n in extra for x in xs]
+    return {
+        "budget": budget, "films of each length": films, "cells": cells, "by depth": by_depth,
+        "bars": {
+            f"every depth, up to {max(lengths)} frames": {"at_least": BAR, "got": worst, "holds": worst >= BAR},
+            **({f"{max(extra)} frames": {"at_least": BAR, **score(sum(far), len(far)), "holds": sum(far) >= BAR * len(far)}} if far else {}),
+        },
+        "machine": machine(),
+    }  # fmt: skip
+
+
+def _haystack(folder: Path, frames: int, k: int) -> tuple[Path, list[dict[str, Any]]]:
+    """A film with a photograph at each depth, and for each the question that asks for it."""
+    seed = 5000 + k
+    path = folder / f"haystack-{frames}-{k}.mp4"
+    names = np.random.default_rng([frames, k]).permutation(list(PHOTOGRAPHS))[: len(DEPTHS)]
+    flashes = [(str(name), float(round(depth * (frames - 1)))) for name, depth in zip(names, DEPTHS, strict=True)]
+    story = write_story(seed, frames, photographs=flashes)
+    truth = path.with_suffix(".json")
+    if not truth.exists() or json.loads(truth.read_text())["seconds"] != frames:
+        render_film(path, seed=seed, rate=1.0, story=story)
+    asked = [q for q in ask_about(story, per_topic=len(DEPTHS)) if q.topic == "photograph"]
+    depth_of = {f"{second:.2f}": depth for (_, second), depth in zip(flashes, DEPTHS, strict=True)}
+    return path, [{"question": q.question, "answer": q.answer, "depth": depth_of[q.answer]} for q in asked]
+
+
+def table(result: dict[str, Any]) -> str:
+    """Shares by length, all depths together, a row for each arm."""
+    lengths = sorted({cell["frames"] for cell in result["cells"]})
+    lines = ["| | " + " | ".join(f"{n:,} frames" for n in lengths) + " | worst depth |", "|---|" + "---|" * (len(lengths) + 1)]
+    for arm, depths in result["by depth"].items():
+        shares = []
+        for n in lengths:
+            found = [c for c in result["cells"] if c["arm"] == arm and c["frames"] == n]
+            shares.append(f"{sum(c['share'] * c['n'] for c in found) / sum(c['n'] for c in found):.2f}")
+        lines.append(f"| {arm} | " + " | ".join(shares) + f" | {min(d['share'] for d in depths):.2f} |")
+    return "\n".join(lines)
+
+
+def heatmap(result: dict[str, Any], path: str | Path) -> None:
+    """Length against depth, one panel for each arm that looks, as a PNG."""
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise ImportError("pictures need matplotlib: pip install 'seefar[plot]'") from error
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    from matplotlib.colors import LinearSegmentedColormap
+
+    lengths = sorted({cell["frames"] for cell in result["cells"]})
+    arms = [arm for arm in ("seefar", "uniform frames") if arm in result["by depth"]]
+    shades = LinearSegmentedColormap.from_list("found", ["#b3352d", "#eab464", "#f3e9c6", "#8cc3a0", "#1f7a5c"])
+    figure, panels = plt.subplots(1, len(arms), figsize=(4.6 * len(arms), 4.6), sharey=True, constrained_layout=True)
+    for panel, arm in zip(np.atleast_1d(panels), arms, strict=True):
+        grid = np.full((len(DEPTHS), len(lengths)), np.nan)
+        for cell in result["cells"]:
+            if cell["arm"] == arm:
+                grid[DEPTHS.index(cell["depth"]), lengths.index(cell["frames"])] = cell["share"]
+        panel.imshow(grid, cmap=shades, vmin=0, vmax=1, aspect="auto")
+        for (y, x), share in np.ndenumerate(grid):
+            if not np.isnan(share):
+                tone = "white" if share > 0.85 or share < 0.15 else "#222"
+                panel.text(x, y, f"{share * 100:.0f}", ha="center", va="center", fontsize=8.5, color=tone)
+        panel.set_xticks(range(len(lengths)), [f"{n:,}" for n in lengths])
+        panel.set_yticks(range(len(DEPTHS)), [f"{d * 100:.0f} %" for d in DEPTHS])
+        panel.set_xlabel("frames of film")
+        panel.set_title(f"{arm}, {result['budget']:,} visual tokens", fontsize=11)
+        panel.tick_params(length=0)
+        for spine in panel.spines.values():
+            spine.set_visible(False)
+        panel.set_xticks(np.arange(len(lengths) + 1) - 0.5, minor=True)
+        panel.set_yticks(np.arange(len(DEPTHS) + 1) - 0.5, minor=True)
+        panel.grid(which="minor", color="white", linewidth=1.5)
+        panel.tick_params(which="minor", length=0)
+    np.atleast_1d(panels)[0].set_ylabel("depth of the needle")
+    figure.suptitle("One photograph flashed for one frame: found within two seconds, in % of questions", fontsize=11.5)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)

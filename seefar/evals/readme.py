@@ -1,0 +1,59 @@
+"""Writes the figures of results/ into README.md, between the marks that ask for them.
+
+A block looks like this, and everything between its marks is replaced::
+
+    <!-- bench:ask -->
+    <!-- /bench -->
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+MODULES = {"ask": "ask", "needle": "needle", "read": "read", "ops": "bench_ops", "ingest": "bench_ingest"}
+"""Name of a bench -> the file of this room that runs it and prints its table."""
+
+BLOCK = re.compile(r"(<!-- bench:(?P<name>[\w-]+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
+
+
+def render(text: str, results: Path) -> str:
+    """The text with every block filled from ``results/bench_<name>.json``.
+
+    Raises:
+        ValueError: a block names no bench.
+    """
+
+    def fill(match: re.Match[str]) -> str:
+        name = match["name"]
+        if name not in MODULES:
+            raise ValueError(f"README: unknown bench {name!r}, expected one of {sorted(MODULES)}")
+        file = results / f"bench_{name}.json"
+        body = _table(name, json.loads(file.read_text())) if file.is_file() else f"Not run yet: `seefar bench {name}`."
+        return f"{match[1]}{body}\n{match[3]}"
+
+    return BLOCK.sub(fill, text)
+
+
+def _table(name: str, result: dict[str, Any]) -> str:
+    table = _table_of(name, result).strip("\n")
+    markdown = any(line.startswith("|") for line in table.splitlines())
+    return (table if markdown else f"```text\n{table}\n```") + f"\n\nBy `seefar bench {name}`."
+
+
+def _table_of(name: str, result: dict[str, Any]) -> str:
+    return str(import_module(f"seefar.evals.{MODULES[name]}").table(result))
+
+
+def main(path: str) -> None:
+    """Rewrites one README in place; the results stand in the folder beside it."""
+    file = Path(path)
+    file.write_text(render(file.read_text(encoding="utf-8"), file.parent / "results"), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,174 @@
+"""Which frames hold something new to read: a page is taken once, complete, just before it goes.
+
+R rows of blocks, C columns of blocks. A block is 8 x 8 pixels of a thumbnail 320 pixels wide.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+WIDTH, BLOCK = 320, 8
+CHANGED = 0.35  # share of a block's energy by which it may differ from the block before and still be the same
+NOISE = 6.0  # energy that grain and compression alone bring
+TEXTURE = 25.0  # energy below which a block holds no strokes
+SCROLLED = 4.0  # pixels of the thumbnail from which a shift is a scroll, not a camera that trembles
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A frame to be read.
+
+    Args:
+        frame: (3, H, W) uint8.
+        second: the last moment at which it was seen unchanged.
+        clock_RC: the second from which each block has looked the way it does.
+        fresh_RC: blocks with strokes that no earlier reading has shown.
+        ink_RC: blocks with strokes.
+    """
+
+    frame: np.ndarray
+    second: float
+    clock_RC: np.ndarray
+    fresh_RC: np.ndarray
+    ink_RC: np.ndarray
+
+
+class Watch:
+    """Watches a film go by and hands out each page once, when it is about to go, with the time at which each part of it came.
+
+    Every block keeps a clock: the second since which it has not changed, that is since ``mean (a - b)^2``, where a and b are its
+    steps of grey from pixel to pixel along the line in two neighbouring samples, stayed below ``CHANGED * max(mean a^2, mean b^2)
+    + NOISE``. (Along the line, as two lines of other words share all else: where they stand and how high they are.) A frame is due when enough blocks
+    that had settled and were never read disappear at once, so a slide built up over a minute or a file being typed costs one
+    reading, and restless blocks (a speaker's face, a pointer) cost none: the more often a block has changed lately, the longer
+    it must rest before it counts. Shifts of the whole picture, by a trembling camera or by scrolling, move the clocks along.
+
+    Args:
+        lost: how many unread blocks may vanish unread.
+        patience: seconds after which unread blocks are read even though they stay.
+        share: the most readings per frame seen, once ``burst`` of them have been spent.
+    """
+
+    def __init__(self, *, lost: int = 4, patience: float = 120.0, share: float = 0.0475, burst: int = 8):
+        if not 0 < share <= 1:
+            raise ValueError(f"Watch: share must lie in (0, 1], got {share}")
+        self.lost, self.patience, self.share, self.burst = lost, patience, share, burst
+        self.seen = self.taken = self.missed = 0
+        self._frame: np.ndarray | None = None
+
+    def look(self, frame: np.ndarray, second: float) -> Reading | None:
+        """The frame before this one, if it has to be read now; (3, H, W) uint8 frames of one size, in time order."""
+        import cv2
+
+        self.seen += 1
+        thumb = _thumbnail(frame)
+        if self._frame is None or thumb.shape != self._thumb.shape:
+            due = self.close()
+            shape = (thumb.shape[0] // BLOCK, thumb.shape[1] // BLOCK)
+            self._clock = np.full(shape, second)
+            self._busy = np.zeros(shape)
+            self._drift = np.zeros(2)
+            self._unread = _energy(thumb) > TEXTURE
+            self._frame, self._thumb, self._second = frame, thumb, second
+            return due
+        same, source = self._match(cv2, thumb)
+        kept = np.zeros(same.shape, bool)
+        kept[source[0][same], source[1][same]] = True
+        settled = self._second - self._clock >= 1.0 + 12.0 * self._busy
+        gone = self._unread & settled & ~kept
+        waiting = self._unread & settled & (second - self._clock > self.patience)
+        due = self._take() if gone.sum() > self.lost or waiting.sum() > self.lost else None
+        self._clock = np.where(same, self._clock[source], second)
+        self._unread = np.where(same, self._unread[source], True) & (_energy(thumb) > TEXTURE)
+        self._busy = 0.95 * self._busy[source] + 0.05 * ~same
+        self._frame, self._thumb, self._second = frame, thumb, second
+        return due
+
+    def close(self) -> Reading | None:
+        """The last page, if it was not read yet."""
+        if self._frame is None or (self._unread & (self._second - self._clock >= 12.0 * self._busy)).sum() <= self.lost:
+            return None
+        return self._take()
+
+    def _take(self) -> Reading | None:
+        if self.taken >= self.burst + self.share * self.seen:
+            self.missed += 1
+            return None
+        assert self._frame is not None
+        self.taken += 1
+        reading = Reading(self._frame, self._second, self._clock, self._unread, _energy(self._thumb) > TEXTURE)
+        self._unread = np.zeros_like(self._unread)
+        return reading
+
+    def _match(self, cv2: Any, thumb: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+        """Which blocks are the same as before, (R, C) bool, and where each one was, two (R, C) index arrays."""
+        rows, columns = np.indices(self._clock.shape)
+        apart = _apart(self._thumb, thumb)
+        same = apart <= 1
+        if same.mean() > 0.98:
+            return same, (rows, columns)
+        (dx, dy), _ = cv2.phaseCorrelate(self._thumb, thumb, _hann(cv2, thumb.shape))
+        if dx * dx + dy * dy < 0.01:
+            return same, (rows, columns)
+        matrix = np.array([[1, 0, dx], [0, 1, dy]], np.float32)
+        moved = cv2.warpAffine(self._thumb, matrix, thumb.shape[::-1], borderMode=cv2.BORDER_REPLICATE)
+        shifted = _apart(moved, thumb) <= 1
+        if shifted.mean() < same.mean() + 0.02 and (shifted & ~same).sum() < 0.3 * (~same).sum():
+            return same, (rows, columns)
+        by_shift = shifted & ~same & (_energy(thumb) > TEXTURE / 4)
+        if max(abs(dx), abs(dy)) < SCROLLED:
+            self._drift += (dy, dx)
+            steps = np.round(self._drift / BLOCK)
+            self._drift -= steps * BLOCK
+            up, left = int(steps[0]), int(steps[1])
+            return same | shifted, self._clip(rows - up, columns - left)
+        up, left = round(dy / BLOCK), round(dx / BLOCK)
+        source = self._clip(np.where(by_shift, rows - up, rows), np.where(by_shift, columns - left, columns))
+        return same | by_shift, source
+
+    def _clip(self, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        R, C = self._clock.shape
+        return rows.clip(0, R - 1), columns.clip(0, C - 1)
+
+
+def _thumbnail(frame: np.ndarray) -> np.ndarray:
+    """(3, H, W) uint8 to grey float32, 320 wide, its height a multiple of the block."""
+    import cv2
+
+    height = max(BLOCK, round(frame.shape[1] * WIDTH / frame.shape[2] / BLOCK) * BLOCK)
+    red, green, blue = (
+        cv2.resize(plane, (WIDTH, height), interpolation=cv2.INTER_AREA).astype(np.float32) for plane in frame
+    )
+    grey: np.ndarray = cv2.GaussianBlur(0.3 * red + 0.5 * green + 0.2 * blue, (3, 3), 0)
+    return grey
+
+
+def _hann(cv2: Any, shape: tuple[int, ...]) -> np.ndarray:
+    window: np.ndarray = cv2.createHanningWindow(shape[::-1], cv2.CV_32F)
+    return window
+
+
+def _blocks(image: np.ndarray) -> np.ndarray:
+    """(R, C) means over blocks."""
+    import cv2
+
+    height, width = image.shape
+    means: np.ndarray = cv2.resize(image, (width // BLOCK, height // BLOCK), interpolation=cv2.INTER_AREA)
+    return means
+
+
+def _energy(image: np.ndarray) -> np.ndarray:
+    """(R, C) mean square of the steps from pixel to pixel along the lines."""
+    steps = np.zeros_like(image)
+    np.subtract(image[:, 1:], image[:, :-1], out=steps[:, 1:])
+    return _blocks(steps * steps)
+
+
+def _apart(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """(R, C) difference of two thumbnails in units of what counts as a change."""
+    allowed = CHANGED * np.maximum(_energy(before), _energy(after)) + NOISE
+    ratio: np.ndarray = _energy(after - before) / allowed
+    return ratio

@@ -1,0 +1,222 @@
+"""Words with their times, and which of them a question is about."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from typing import Protocol
+
+import numpy as np
+
+ROW, WHOLE, LEXICAL = (
+    0.5,
+    0.5,
+    0.3,
+)  # shares of the best lines, of all words of the page, and of equal words in a page's score
+FOUND = (
+    -9.0,
+    24.0,
+)  # log odds that a page with this score answers the question: offset and slope, by `seefar.evals.read.calibrate`
+WINDOW = 4  # rows read together where a page has many
+
+STOP = frozenset(
+    "a about all also an and any are as at be been before being but by can could did do does done during for from get gets had has "
+    "have he her him his how i if in into is it its let long many may me moment more most much my no not of on one or other our out "
+    "over point said say says see seen she should show shown so some than that the their them then there they this time to told "
+    "too topic up us was we were what when where which while who why will with would you your talk talks speaker lecturer lecture "
+    "film video slide screen page mentioned explained discussed described covered introduced presented written appear appears".split()
+)
+
+
+class Encoder(Protocol):
+    """Anything that turns texts into vectors of length one."""
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class Said:
+    """A line of words: on screen, or a cue of subtitles.
+
+    Args:
+        start, end: first and last second at which it was there.
+        height: of the letters as a share of the frame, 0 for cues. top, left: where it stands.
+    """
+
+    text: str
+    start: float
+    end: float
+    top: float = 0.0
+    left: float = 0.0
+    height: float = 0.0
+
+
+@dataclass(frozen=True)
+class Page:
+    """Lines that were there together, from top to bottom."""
+
+    lines: tuple[Said, ...]
+
+    @property
+    def text(self) -> str:
+        return " ".join(line.text for line in self.lines)
+
+    @property
+    def start(self) -> float:
+        return min(line.start for line in self.lines)
+
+    @property
+    def end(self) -> float:
+        return max(line.end for line in self.lines)
+
+    def groups(self) -> list[tuple[int, int]]:
+        """Stretches [first, last) of lines that belong together: each line, wrapped sentences, and windows over long pages."""
+        found = {(k, k + 1) for k in range(len(self.lines))}
+        begin = 0
+        for k in range(1, len(self.lines) + 1):
+            if k == len(self.lines) or not _continues(self.lines[k - 1], self.lines[k]):
+                found.add((begin, k))
+                begin = k
+        if len(self.lines) > WINDOW + 2:
+            found |= {(k, k + WINDOW) for k in range(len(self.lines) - WINDOW + 1)}
+        return sorted(found)
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A page that may answer a question.
+
+    Args:
+        first, last: the stretch of its lines that speaks for it most, [first, last).
+        chance: that it answers the question, in [0, 1].
+    """
+
+    page: Page
+    first: int
+    last: int
+    score: float
+    chance: float
+
+    @property
+    def quoted(self) -> tuple[Said, ...]:
+        return self.page.lines[self.first : self.last]
+
+    @property
+    def start(self) -> float:
+        return min(line.start for line in self.quoted)
+
+
+class Passages:
+    """All pages of a film, searched by meaning and by words.
+
+    The score of a page is ``ROW * r + WHOLE * w + LEXICAL * l``: r the best cosine between the question and a line or a stretch
+    of lines, w the cosine with all words of the page, l the share of the question's content words, weighed by their rarity in
+    this film, that stand on the page (one wrong letter in five forgiven). The chance is logistic in the score.
+
+    Args:
+        pages: in order of time.
+    """
+
+    def __init__(self, pages: Sequence[Page], encoder: Encoder) -> None:
+        self.pages = list(pages)
+        self._encoder = encoder
+        self._stretches = [(p, a, b) for p, page in enumerate(self.pages) for a, b in page.groups()]
+        texts = [" ".join(line.text for line in self.pages[p].lines[a:b]) for p, a, b in self._stretches]
+        unique = list(dict.fromkeys(texts + [page.text for page in self.pages]))
+        where = {text: k for k, text in enumerate(unique)}
+        vectors = encoder.encode(unique) if unique else np.zeros((0, 1), np.float32)
+        self._rows = vectors[[where[text] for text in texts]]
+        self._wholes = vectors[[where[page.text] for page in self.pages]]
+        self._words = [content_words(text) for text in texts]
+        on_page = [content_words(page.text) for page in self.pages]
+        self._page_words = on_page
+        counts = Counter(word for words in on_page for word in words)
+        self._rarity = {word: math.log(1 + len(on_page) / count) for word, count in counts.items()}
+
+    def features(self, question: str) -> np.ndarray:
+        """(pages, 3): best line, whole page and equal words, each in about [0, 1]."""
+        return self._features(question)[0]
+
+    def search(self, question: str, *, most: int = 5) -> list[Hit]:
+        """The pages that fit best, best first; of pages that say the same, the first one in the film comes first."""
+        if not self.pages:
+            return []
+        features, cosines, vector_words = self._features(question)
+        scores = features @ np.array([ROW, WHOLE, LEXICAL])
+        hits = []
+        for p in np.argsort(-scores, kind="stable")[: 4 * most]:
+            mine = [k for k, stretch in enumerate(self._stretches) if stretch[0] == p]
+            local = [cosines[k] + 0.3 * self._overlap(vector_words, self._words[k]) for k in mine]
+            _, first, last = self._stretches[mine[int(np.argmax(local))]]
+            chance = 1 / (1 + math.exp(-(FOUND[0] + FOUND[1] * float(scores[p]))))
+            hits.append(Hit(self.pages[p], first, last, float(scores[p]), chance))
+        if hits:
+            hits.sort(key=lambda hit: (not _same(hit, hits[0]), hit.page.start if _same(hit, hits[0]) else -hit.score))
+        return hits[:most]
+
+    def _features(self, question: str) -> tuple[np.ndarray, np.ndarray, set[str]]:
+        vector = self._encoder.encode([question])[0]
+        asked = content_words(question)
+        cosines = self._rows @ vector
+        best = np.full(len(self.pages), -1.0)
+        np.maximum.at(best, [p for p, _, _ in self._stretches], cosines)
+        lexical = [self._overlap(asked, words) for words in self._page_words]
+        return np.stack([best, self._wholes @ vector, np.array(lexical)], 1), cosines, asked
+
+    def _overlap(self, asked: set[str], words: set[str]) -> float:
+        """The share of the asked words, by rarity, that are among the words."""
+        if not asked:
+            return 0.0
+        usual = math.log(1 + len(self.pages))
+        weights = {word: self._rarity.get(word, usual) for word in asked}
+        return sum(weight for word, weight in weights.items() if _among(word, words)) / sum(weights.values())
+
+
+def content_words(text: str) -> set[str]:
+    """The words that carry meaning, in lower case, their usual endings taken off."""
+    return {stem(word) for word in re.findall(r"[a-z0-9]{2,}", text.lower()) if word not in STOP}
+
+
+def stem(word: str) -> str:
+    """A word without the ending that English puts on nouns and verbs.
+
+    >>> [stem(word) for word in ("baking", "bakes", "baked", "countries", "glass", "1929")]
+    ['bak', 'bak', 'bak', 'country', 'glass', '1929']
+    """
+    for ending, other in (("ies", "y"), ("ing", ""), ("ed", ""), ("es", ""), ("s", ""), ("e", "")):
+        if word.endswith(ending) and len(word) - len(ending) >= 3 and not word.endswith("ss"):
+            return word[: len(word) - len(ending)] + other
+    return word
+
+
+def _among(word: str, words: set[str]) -> bool:
+    if word in words:
+        return True
+    if len(word) < 6 or word.isdigit():
+        return False
+    near = (other for other in words if abs(len(other) - len(word)) <= 1 and other[:1] == word[:1])
+    return any(SequenceMatcher(None, word, other).ratio() >= 0.84 for other in near)
+
+
+def _continues(upper: Said, lower: Said) -> bool:
+    """Whether two lines are one sentence that was wrapped: same letters, close, one under the other, and there from the same time."""
+    gap = lower.top - upper.top
+    alike = 0.75 < (lower.height + 1e-6) / (upper.height + 1e-6) < 1.33
+    return bool(
+        alike
+        and 0 < gap < 1.75 * upper.height
+        and abs(upper.left - lower.left) < 0.06
+        and abs(upper.start - lower.start) < 3
+    )
+
+
+def _same(hit: Hit, best: Hit) -> bool:
+    """Whether two hits rest on the same words, as when a slide is shown again."""
+    if hit.page is best.page:
+        return True
+    mine, other = (" ".join(line.text for line in each.quoted) for each in (hit, best))
+    return hit.score > best.score - 0.12 and SequenceMatcher(None, mine, other, autojunk=False).ratio() > 0.85

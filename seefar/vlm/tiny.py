@@ -1,0 +1,124 @@
+"""The small networks of ``pico``: a frame-text dual encoder and a language model that can point.
+
+B batch, N tokens, L words, T frames, P tokens of a frame, D channels.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from seefar.embed.patch import ConvPatches
+from seefar.mixers.block import Block, Stack
+from seefar.mixers.softmax import Attention
+from seefar.positions.rope import Rope
+from seefar.sequence import VisualSequence
+
+
+class FrameText(nn.Module):
+    """Says how much each patch of a frame speaks for each word of a question.
+
+    relevance(l, p) = s <t_l, v_p> / sqrt(D) + b(t_l),   a frame's relevance is its maximum over words and patches
+
+    Late interaction (arXiv 2004.12832) at patches: "red" and "star" have to meet in one place. Words read leftwards
+    only, so that "star" after "red" means the red star.
+
+    Args:
+        size: (H, W) of the frames it sees. vocabulary: number of words.
+    """
+
+    def __init__(self, vocabulary: int, dim: int = 128, size: tuple[int, int] = (64, 112), heads: int = 4):
+        super().__init__()
+        self.size = size
+        self.eye = ConvPatches(dim, (32, 64, 128, 128))
+        self.grid = (size[0] // self.eye.patch, size[1] // self.eye.patch)
+        self.place = nn.Parameter(torch.zeros(self.grid[0] * self.grid[1], dim))
+        self.look = Stack([Block(dim, Attention(dim, heads, causal=False), mlp_ratio=2) for _ in range(2)])
+        self.norm = nn.RMSNorm(dim, eps=1e-5)
+        self.see = nn.Linear(dim, dim, bias=False)
+        self.embed = nn.Embedding(vocabulary, dim)
+        self.read = Stack([Block(dim, Attention(dim, heads, rope=Rope(dim // heads)), mlp_ratio=2) for _ in range(2)])
+        self.mean = nn.Sequential(nn.RMSNorm(dim, eps=1e-5), nn.Linear(dim, dim))
+        self.bias = nn.Linear(dim, 1)
+        nn.init.constant_(self.bias.bias, -3.0)
+
+    def watch(self, frames: Tensor, seconds: Tensor) -> VisualSequence:
+        """Frames (T, 3, H, W) uint8 and their seconds to one row of T * P tokens of width D."""
+        if tuple(frames.shape[-2:]) != self.size:
+            raise ValueError(f"FrameText: frames must be {self.size}, got {tuple(frames.shape[-2:])}; resize while reading")
+        pixels = frames.to(self.place.dtype)[None] / 255 - 0.45
+        seq = self.eye(pixels, seconds)
+        T, P = len(frames), self.grid[0] * self.grid[1]
+
+        def look(tokens: Tensor) -> Tensor:
+            seen, _ = self.look(tokens.reshape(T, P, -1) + self.place)
+            return self.norm(seen).reshape(1, T * P, -1)
+
+        return seq.map(look)
+
+    def hear(self, words_BL: Tensor) -> tuple[Tensor, Tensor]:
+        """Words in context (B, L, D) and what each alone is worth (B, L); padding (number 0) is worth nothing."""
+        heard, _ = self.read(self.embed(words_BL))
+        worth = self.bias(heard)[..., 0].masked_fill(words_BL == 0, -1e4)
+        return self.mean(heard), worth
+
+    def relevance(self, tokens_ND: Tensor, heard_BLD: Tensor, worth_BL: Tensor) -> Tensor:
+        """(B, L, N) logit of each word of each question at each token."""
+        asked = heard_BLD @ self.see.weight  # the map is applied to the few words instead of the many tokens
+        return torch.einsum("bld,nd->bln", asked, tokens_ND) / tokens_ND.shape[-1] ** 0.5 + worth_BL[..., None]
+
+
+class Evidence(NamedTuple):
+    """What the language model is shown of a film: K kept tokens of B questions, padded at the end.
+
+    Args:
+        tokens_BKD: what the eye saw. words_BKD: the word of the question that each token answers best.
+        place_BK4: boxes. time_BK2: log of 1 + seconds to the kept frame before and after. score_BK1: relevance logit.
+        frame_BK: number of the kept frame. mask_BK: False on padding.
+    """
+
+    tokens_BKD: Tensor
+    words_BKD: Tensor
+    place_BK4: Tensor
+    time_BK2: Tensor
+    score_BK1: Tensor
+    frame_BK: Tensor
+    mask_BK: Tensor
+
+
+class Narrator(nn.Module):
+    """A causal language model over a question and the evidence, which answers with words and with pointers to evidence.
+
+    Reads [question] [evidence] <answer>, then writes steps. A step's distribution is one softmax over all words and all
+    evidence tokens: a pointer network (arXiv 1506.03134) mixed with a vocabulary. What was pointed at is read back in.
+    """
+
+    def __init__(self, vocabulary: int, seen: int = 128, dim: int = 128, depth: int = 4, heads: int = 4):
+        super().__init__()
+        self.word = nn.Embedding(vocabulary, dim)
+        self.heard = nn.Linear(seen, dim, bias=False)
+        self.token = nn.Linear(seen, dim)
+        self.match = nn.Linear(seen, dim, bias=False)
+        self.facts = nn.Sequential(nn.Linear(7, dim), nn.GELU(), nn.Linear(dim, dim))
+        self.stack = Stack([Block(dim, Attention(dim, heads, rope=Rope(dim // heads))) for _ in range(depth)])
+        self.norm = nn.RMSNorm(dim, eps=1e-5)
+        self.say = nn.Linear(dim, vocabulary)
+        self.aim = nn.Linear(dim, dim, bias=False)
+        self.mark = nn.Linear(dim, dim, bias=False)
+
+    def see(self, evidence: Evidence) -> Tensor:
+        """Evidence as input tokens (B, K, dim)."""
+        facts = torch.cat([evidence.place_BK4, evidence.time_BK2 / 4, evidence.score_BK1.clamp(-10, 10) / 5], -1)
+        return self.token(evidence.tokens_BKD) + self.match(evidence.words_BKD) + self.facts(facts)
+
+    def ask(self, words_BL: Tensor, heard_BLD: Tensor) -> Tensor:
+        """Question words as input tokens (B, L, dim)."""
+        return self.word(words_BL) + self.heard(heard_BLD)
+
+    def scores(self, hidden_BND: Tensor, evidence_BKD: Tensor, mask_BK: Tensor) -> Tensor:
+        """(B, N, V + K) logits of every word and every pointer, from hidden states at the steps and at the evidence."""
+        aim, mark = self.aim(hidden_BND), self.mark(evidence_BKD)
+        points = aim @ mark.transpose(1, 2) / aim.shape[-1] ** 0.5
+        return torch.cat([self.say(hidden_BND), points.masked_fill(~mask_BK[:, None], float("-inf"))], -1)
