@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import import_module
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from typer.testing import CliRunner
 from seefar import media
 from seefar.cli import app
 from seefar.cli.terminal import bill, parse_tokens, score_bar
+from seefar.evals.readme import MODULES
 from seefar.vlm.answer import Answer, Cost, Model, Moment
 
 OPTIONS = {
@@ -262,24 +265,43 @@ def test_a_real_interrupt_of_a_real_process_is_130_within_seconds():
     assert "Stopped" in said and "Traceback" not in said
 
 
-@pytest.mark.parametrize("name", ["needle", "ask", "ops", "ingest", "read"])
-def test_a_bench_writes_its_figures_and_prints_its_table(name, tmp_path, monkeypatch):
-    from importlib import import_module
+BENCHES = ["needle", "ask", "ops", "ingest", "read"]
 
-    from seefar.evals.readme import MODULES
 
+@pytest.mark.parametrize("quick", [False, True])
+@pytest.mark.parametrize("name", BENCHES)
+def test_a_bench_writes_its_figures_and_prints_its_table(name, quick, tmp_path, monkeypatch):
     module = import_module(f"seefar.evals.{MODULES[name]}")
+    parameters = signature(module.run)
     given = []
-    monkeypatch.setattr(module, "run", lambda **named: given.append(named) or {"figure": 1})
+
+    def run(**named):
+        parameters.bind(**named)
+        given.append(named)
+        return {"figure": 1}
+
+    monkeypatch.setattr(module, "run", run)
     monkeypatch.setattr(module, "table", lambda result: f"| figure |\n| {result['figure']} |")
     if name == "needle":
         monkeypatch.setattr(module, "heatmap", lambda result, path: Path(path).write_bytes(b"png"))
-    done = call("bench", name, "--quick", "--out", str(tmp_path / "results"))
+    done = call("bench", name, "--out", str(tmp_path / "results"), *(["--quick"] if quick else []))
     assert done.exit_code == 0, done.stderr
-    assert given[0]["quick"] is True
-    assert json.loads((tmp_path / "results" / f"bench_{name}.json").read_text()) == {"figure": 1}
+    assert bool(set(given[0]) - {"progress"}) == quick
+    end = "_quick" if quick else ""
+    written = {file.name for file in (tmp_path / "results").iterdir()}
+    assert written == {f"bench_{name}{end}.json", *([f"needle{end}.png"] if name == "needle" else [])}
+    assert json.loads((tmp_path / "results" / f"bench_{name}{end}.json").read_text()) == {"figure": 1}
     assert "| 1 |" in done.stdout
-    assert (tmp_path / "results" / "needle.png").exists() == (name == "needle")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BENCHES)
+def test_every_bench_runs_in_its_quick_form(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["bench", name, "--quick"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert json.loads((tmp_path / "results" / f"bench_{name}_quick.json").read_text())
+    assert "|" in done.stdout or "film" in done.stdout
 
 
 def test_version_is_printed():

@@ -55,7 +55,8 @@ def answer(request: Request, report: Path | None) -> dict[str, Any]:
             progress=progress,
         )
     if not request.quiet:
-        for given in answers:
+        for number, given in enumerate(answers):
+            out().print("\n" * bool(number), end="")
             show_answer(out(), given, request.budget)
     show_warnings(aside(), answers)
     if report is not None:

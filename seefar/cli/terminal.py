@@ -110,7 +110,7 @@ def show_plans(console: Console, plans: Sequence[tuple[str, Plan]]) -> None:
     """What answers would take, one row for each way of asking."""
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 3, 0, 0))
     for heading in ("plan", "frames", "visual tokens", "key-value cache", "weights", "seconds"):
-        table.add_column(heading, justify="left" if heading == "plan" else "right")
+        table.add_column(heading, justify="left" if heading == "plan" else "right", no_wrap=True)
     for name, plan in plans:
         seconds = sum(plan.seconds.values())
         cells = (
@@ -143,7 +143,7 @@ def score_bar(score: float) -> str:
     """A score in [0, 1] as a bar of ten cells.
 
     >>> score_bar(0.62)
-    '██████▏···'
+    '██████▎···'
     """
     eighths = round(min(1.0, max(0.0, score)) * BAR_WIDTH * 8)
     whole, rest = divmod(eighths, 8)

@@ -1,4 +1,4 @@
-"""How well questions about hour-long rendered films are answered inside a budget, beside the arms that must do worse."""
+"""How well questions about hour-long rendered films are answered inside a budget, beside arms that must do worse."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 from seefar.evals.metrics import machine, right, score
 from seefar.media import open as open_video
+from seefar.media import write_video
 from seefar.synthetic.film import render_film
 from seefar.synthetic.questions import KINDS
 from seefar.vlm.answer import Progress
@@ -22,8 +23,11 @@ BARS = {
     "order": 0.90, "before/after": 0.90, "count": 0.80, "duration": 0.80,
 }  # fmt: skip
 ARMS = {
-    "seefar": "relevance", "uniform frames": "uniform", "uniform frames, best patches": "uniform-patches", "no video": "blind",
-}  # fmt: skip
+    "seefar": "relevance",
+    "uniform frames": "uniform",
+    "uniform frames, best patches": "uniform-patches",
+    "no video": "blind",
+}
 CHANCE = {"exists": 1 / 2, "attribute": 1 / 8, "number": 1 / 10, "count": 1 / 4, "order": 1 / 3, "before/after": 1 / 2}
 FIRST_SEED = 9000
 
@@ -43,8 +47,13 @@ def run(
 
     Args:
         films: how many; each has its own seed, cast, handwriting and wording that training never saw.
+        minutes: length of each.
+        budget: visual tokens that may reach the language model.
+        fps: frames a second to look at.
         rate: frames per second of the files.
+        folder: keeps the films, for the next run.
         memory: also compare the peak memory of a ten-hour film with that of a five-minute one.
+        progress: called as the work goes on.
     """
     model = Pico.load()
     hits: dict[str, dict[str, list[bool]]] = {arm: defaultdict(list) for arm in ARMS}
@@ -66,29 +75,52 @@ def run(
         with open_video(path) as video:
             began = time.perf_counter()
             alone = model.answer(video, [questions[0]["question"]], budget=budget, fps=fps)[0]
-            stages.append({**{k: round(v, 2) for k, v in alone.cost.seconds.items()}, "total": round(time.perf_counter() - began, 2)})
+            stages.append(
+                {
+                    **{k: round(v, 2) for k, v in alone.cost.seconds.items()},
+                    "total": round(time.perf_counter() - began, 2),
+                }
+            )
         if progress is not None:
             progress("films", n + 1, films)
     table_: dict[str, Any] = {
-        arm: {kind: score(sum(hits[arm][kind]), len(hits[arm][kind])) for kind in KINDS if hits[arm][kind]} for arm in ARMS
+        arm: {kind: score(sum(hits[arm][kind]), len(hits[arm][kind])) for kind in KINDS if hits[arm][kind]}
+        for arm in ARMS
     }
     chance_when = 2 * 2.0 / (minutes * 60)
     table_["chance"] = {kind: {"share": round(CHANCE.get(kind, chance_when), 4)} for kind in table_["seefar"]}
     result: dict[str, Any] = {
-        "films": films, "minutes": minutes, "budget": budget, "fps": fps, "questions": sum(map(len, hits["seefar"].values())),
+        "films": films,
+        "minutes": minutes,
+        "budget": budget,
+        "fps": fps,
+        "questions": sum(map(len, hits["seefar"].values())),
         "arms": table_,
-        "bars": {kind: {"at_least": bar, "holds": (table_["seefar"].get(kind, {}).get("share") or 0) >= bar} for kind, bar in BARS.items()},
-        "tokens": {arm: {"mean": round(sum(t) / max(1, len(t))), "most": max(t, default=0)} for arm, t in tokens.items()},
+        "bars": {
+            kind: {"at_least": bar, "holds": (table_["seefar"].get(kind, {}).get("share") or 0) >= bar}
+            for kind, bar in BARS.items()
+        },
+        "tokens": {
+            arm: {"mean": round(sum(t) / max(1, len(t))), "most": max(t, default=0)} for arm, t in tokens.items()
+        },
         "one question, seconds": stages,
         "misses": misses,
         "machine": machine(),
-    }  # fmt: skip
+    }
     slowest = max(stage["total"] for stage in stages)
-    result["bars"]["an hour of film within 60 s"] = {"at_most": 60, "got": slowest, "holds": slowest * 60 / minutes <= 60}
+    result["bars"]["an hour of film within 60 s"] = {
+        "at_most": 60,
+        "got": slowest,
+        "holds": slowest * 60 / minutes <= 60,
+    }
     if memory:
         result["peak memory"] = compare_memory(Path(folder), budget, progress)
         ratio = result["peak memory"]["ratio"]
-        result["bars"]["ten hours in 1.1 times the memory of five minutes"] = {"at_most": 1.1, "got": ratio, "holds": ratio <= 1.1}
+        result["bars"]["ten hours in 1.1 times the memory of five minutes"] = {
+            "at_most": 1.1,
+            "got": ratio,
+            "holds": ratio <= 1.1,
+        }
     return result
 
 
@@ -105,14 +137,17 @@ def compare_memory(folder: Path, budget: int, progress: Progress | None = None) 
         )
         argv = [sys.executable, "-c", code, str(path), truth["questions"][0]["question"], str(budget)]
         peaks[name] = int(subprocess.run(argv, check=True, capture_output=True, text=True).stdout)
-    return {**{f"{name}, MB": round(peak / 1e6) for name, peak in peaks.items()}, "ratio": round(peaks["10 hours"] / peaks["5 minutes"], 3)}
+    return {
+        **{f"{name}, MB": round(peak / 1e6) for name, peak in peaks.items()},
+        "ratio": round(peaks["10 hours"] / peaks["5 minutes"], 3),
+    }
 
 
 def _film(folder: Path, seed: int, minutes: float, rate: float) -> tuple[Path, dict[str, Any]]:
     path = folder / f"held-out-{seed}-{minutes:g}min-{rate:g}fps.mp4"
     if path.with_suffix(".json").exists():
         return path, json.loads(path.with_suffix(".json").read_text())
-    return path, render_film(path, seed=seed, minutes=minutes, rate=rate)
+    return path, render_film(path, write_video, seed=seed, minutes=minutes, rate=rate)
 
 
 def table(result: dict[str, Any]) -> str:
@@ -126,7 +161,11 @@ def table(result: dict[str, Any]) -> str:
             if cell is None or cell["share"] is None:
                 cells.append("")
             elif "low" in cell:
-                cells.append(f"**{cell['share']:.2f}** {cell['low']:.2f}-{cell['high']:.2f}" if arm == "seefar" else f"{cell['share']:.2f}")
+                cells.append(
+                    f"**{cell['share']:.2f}** {cell['low']:.2f}-{cell['high']:.2f}"
+                    if arm == "seefar"
+                    else f"{cell['share']:.2f}"
+                )
             else:
                 cells.append(f"{cell['share']:.2f}")
         tokens = result["tokens"].get(arm)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import resource
 import statistics
 import sys
@@ -42,7 +43,7 @@ FORWARD_WORK, BACKWARD_WORK = 18, 25
 
 @dataclass(frozen=True)
 class Sizes:
-    """What is measured; smaller ones serve to try the benchmark itself."""
+    """What is measured, one row a batch in float32; smaller ones serve to try the benchmark itself."""
 
     tokens: int = 4096
     channels: int = 384
@@ -65,6 +66,7 @@ def run(threads: int = 2, repeats: int = 5, *, sizes: Sizes = FULL) -> dict[str,
     Args:
         threads: cores that every contender may use.
         repeats: turns of each contender; the median counts.
+        sizes: what is measured.
 
     Raises:
         ImportError: mambapy, one of the peers, is not installed.
@@ -76,7 +78,7 @@ def run(threads: int = 2, repeats: int = 5, *, sizes: Sizes = FULL) -> dict[str,
     try:
         started = time.time()
         limits = _limits(sizes)
-        result = {
+        result: dict[str, Any] = {
             "machine": _machine(threads),
             "sizes": asdict(sizes),
             "repeats": repeats,
@@ -122,13 +124,10 @@ def table(result: Mapping[str, Any]) -> str:
 
 
 def _machine(threads: int) -> dict[str, Any]:
-    cpu = platform.processor() or platform.machine()
     listing = Path("/proc/cpuinfo")
-    if listing.exists():
-        names = [line.split(":", 1)[1].strip() for line in listing.read_text().splitlines() if "model name" in line]
-        cpu = names[0] if names else cpu
+    named = re.search(r"model name\s*: (.*)", listing.read_text()) if listing.exists() else None
     return {
-        "cpu": cpu,
+        "cpu": named[1] if named else platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
         "threads": threads,
         "load": [round(x, 2) for x in os.getloadavg()],
@@ -143,11 +142,9 @@ def _limits(sizes: Sizes) -> dict[str, float]:
     source = torch.ones(sizes.copy_mib * 2**18)
     target = torch.empty_like(source).copy_(source)
     square = torch.randn(sizes.product, sizes.product)
-    copy, product = [], []
-    for _ in range(5):
-        copy.append(_seconds(lambda: target.copy_(source)))
-        product.append(_seconds(lambda: square @ square))
-    return {"copy_bytes": 2 * 4 * source.numel() / min(copy), "flops": 2 * sizes.product**3 / min(product)}
+    copy = min(_seconds(lambda: target.copy_(source)) for _ in range(5))
+    product = min(_seconds(lambda: square @ square) for _ in range(5))
+    return {"copy_bytes": 2 * 4 * source.numel() / copy, "flops": 2 * sizes.product**3 / product}
 
 
 def _limit(seconds: float, moved_bytes: float, operations: float, limits: Mapping[str, float]) -> dict[str, Any]:
@@ -171,8 +168,10 @@ def _seconds(action: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def _race(contenders: Mapping[str, Contender], inputs: Sequence[Tensor], repeats: int) -> dict[str, dict[str, float]]:
-    """Median seconds of each contender, forward and forward plus backward, taking turns."""
+def _race(
+    contenders: Mapping[str, Contender], inputs: Sequence[Tensor], repeats: int, forward_only: str = ""
+) -> dict[str, dict[str, float]]:
+    """Median seconds of each contender, forward and (but for one) forward plus backward, taking turns."""
 
     def forward(contender: Contender) -> None:
         with torch.no_grad():
@@ -183,20 +182,25 @@ def _race(contenders: Mapping[str, Contender], inputs: Sequence[Tensor], repeats
         out = contender(*leaves)
         out.backward(torch.ones_like(out))
 
-    turns: dict[str, dict[str, list[float]]] = {name: {"forward": [], "both": []} for name in contenders}
+    turns: dict[str, dict[str, list[float]]] = {name: {} for name in contenders}
     for turn in range(repeats + 1):
         for name, contender in contenders.items():
-            once = {"forward": _seconds(lambda c=contender: forward(c)), "both": _seconds(lambda c=contender: both(c))}  # type: ignore[misc]
-            for key, seconds in once.items():
+            for key, action in {"forward": forward, "both": both}.items():
+                if key == "both" and name == forward_only:
+                    continue
+                start = time.perf_counter()
+                action(contender)
                 if turn > 0:  # the first turn compiles and warms up
-                    turns[name][key].append(seconds)
+                    turns[name].setdefault(key, []).append(time.perf_counter() - start)
     return {name: {key: statistics.median(values) for key, values in each.items()} for name, each in turns.items()}
 
 
 def _ratios(times: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
     """How many times as long every other contender takes."""
     ours = times["seefar"]
-    return {n: {key: each[key] / ours[key] for key in each} for n, each in times.items() if n != "seefar"}
+    return {
+        n: {key: each[key] / ours[key] for key in each if key in ours} for n, each in times.items() if n != "seefar"
+    }
 
 
 def _scan_inputs(sizes: Sizes) -> list[Tensor]:
@@ -235,7 +239,7 @@ def _mixers(sizes: Sizes) -> dict[str, Contender]:
 
     torch.manual_seed(0)
     config = MambaConfig(hidden_size=sizes.channels // 2, state_size=sizes.states, num_hidden_layers=1)
-    mixer = MambaMixer(config, layer_idx=0)
+    mixer = MambaMixer(config, layer_idx=0).eval()
     split = [config.time_step_rank, sizes.states, sizes.states]
 
     def ours(x: Tensor) -> Tensor:
@@ -243,7 +247,7 @@ def _mixers(sizes: Sizes) -> dict[str, Contender]:
         u = silu(mixer.conv1d(u.mT)[..., : x.shape[1]]).mT
         low, B, C = mixer.x_proj(u).split(split, -1)
         y, _ = selective_scan(u, softplus(mixer.dt_proj(low)), -mixer.A_log.exp(), B, C, mixer.D, z)
-        return mixer.out_proj(y)  # type: ignore[no-any-return]
+        return mixer.out_proj(y)
 
     return {"seefar": ours, "transformers Mamba mixer": mixer}
 
@@ -251,16 +255,16 @@ def _mixers(sizes: Sizes) -> dict[str, Contender]:
 def _selective_scan(sizes: Sizes, repeats: int, threads: int, limits: Mapping[str, float]) -> dict[str, Any]:
     inputs = _scan_inputs(sizes)
     contenders = {"seefar": _ours, "mambapy parallel scan": _mambapy, "transformers scan": _transformers}
-    times = _race(contenders, inputs, repeats)
+    # The backward of a slice fills a whole tensor with zeros: transformers' loop would do so 8192 times, for minutes.
+    times = _race(contenders, inputs, repeats, forward_only="transformers scan")
     x = torch.randn(1, sizes.tokens, sizes.channels // 2, generator=torch.Generator().manual_seed(1))
-    whole = _race(_mixers(sizes), [x], max(1, repeats // 2))
+    whole = _race(_mixers(sizes), [x], max(1, repeats // 2), forward_only="transformers Mamba mixer")
     peaks = {name: _peak_in_new_process(name, sizes, threads) for name in ("seefar", "mambapy parallel scan")}
     N, D, S = sizes.tokens, sizes.channels, sizes.states
     forward_bytes = 4.0 * (3 * N * D + 2 * N * S)
     both_bytes = 2 * forward_bytes + 4.0 * (3 * N * D + 2 * N * S)
     work = float(N * D * S)
     return {
-        "shape": {"batch": 1, "tokens": N, "channels": D, "states": S, "dtype": "float32"},
         "times": times,
         "ratios": _ratios(times),
         "whole_mixer": {"times": whole, "ratios": _ratios(whole)},
@@ -299,27 +303,22 @@ def _peak(name: str, sizes: Sizes, threads: int) -> dict[str, Any]:
     _race({name: contender}, _scan_inputs(Sizes(tokens=64, channels=64, states=sizes.states)), 1)  # loads and compiles
     leaves = [value.requires_grad_() for value in _scan_inputs(sizes)]
     weight = torch.ones_like(leaves[0])
-    marker = Path("/proc/self/clear_refs")
+    how = "VmHWM of a new process, reset once the inputs exist"
     try:
-        marker.write_text("5")  # forget the highest mark so far
-        how = "VmHWM of a new process, reset once the inputs exist"
-        resident, highest = _status("VmRSS"), lambda: _status("VmHWM")
+        Path("/proc/self/clear_refs").write_text("5")
     except OSError:
-        how = "ru_maxrss of a new process"
-        unit = 1 if sys.platform == "darwin" else 1024
-        resident, highest = (
-            (lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)(),
-            (lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit),
-        )
+        how = "highest resident size that a new process ever had, less the same before the pass"
+    before = _highest()
     contender(*leaves).backward(weight)
-    return {"bytes": highest() - resident, "how": how}
+    return {"bytes": max(1, _highest() - before), "how": how}  # a toy size fits in pages that were there
 
 
-def _status(field: str) -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field + ":"):
-            return int(line.split()[1]) * 1024
-    raise OSError(f"/proc/self/status has no {field}")
+def _highest() -> int:
+    """Bytes resident at the worst moment so far."""
+    status = Path("/proc/self/status")
+    if status.exists() and (mark := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
+        return int(mark[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _linear_scan(sizes: Sizes, repeats: int, limits: Mapping[str, float]) -> dict[str, Any]:
@@ -340,7 +339,6 @@ def _linear_scan(sizes: Sizes, repeats: int, limits: Mapping[str, float]) -> dic
     times = _race(contenders, inputs, repeats)
     numbers = float(N * D)
     return {
-        "shape": {"batch": 1, "tokens": N, "channels": D, "dtype": "float32"},
         "times": times,
         "ratios": _ratios(times),
         "limit": {
@@ -362,11 +360,11 @@ def _attention(sizes: Sizes, N: int, repeats: int, limits: Mapping[str, float]) 
         window = None if rules == "causal" else sizes.window
         mask = None if rules == "causal" else near
         contenders: dict[str, Contender] = {
-            "seefar": lambda q, k, v, w=window: attention(q, k, v, causal=True, window=w),  # type: ignore[misc]
-            "seefar tiled": lambda q, k, v, w=window: attention(q, k, v, causal=True, window=w, backend="tiled"),  # type: ignore[misc]
+            "seefar": lambda q, k, v, w=window: attention(q, k, v, causal=True, window=w),
+            "seefar tiled": lambda q, k, v, w=window: attention(q, k, v, causal=True, window=w, backend="tiled"),
             "torch SDPA": lambda q, k, v, m=mask: scaled_dot_product_attention(
                 q, k, v, attn_mask=m, is_causal=m is None
-            ),  # type: ignore[misc]
+            ),
         }
         times = _race(contenders, inputs, repeats)
         products = H * seen * d  # multiply-adds of one product over the pairs that meet; 2 forward, 5 backward
@@ -375,7 +373,6 @@ def _attention(sizes: Sizes, N: int, repeats: int, limits: Mapping[str, float]) 
             {
                 "tokens": N,
                 "rules": rules,
-                "shape": {"batch": 1, "heads": H, "tokens": N, "width": d, "dtype": "float32"},
                 "times": times,
                 "ratios": _ratios(times),
                 "limit": {

@@ -30,7 +30,9 @@ def right(kind: str, truth: str, answer: Answer) -> bool:
         return found is not None and abs(float(found[1]) - float(truth)) <= WITHIN
     words = re.findall(r"\w+", text)
     if kind in ("number", "count"):
-        numbers = [str(NUMBER_WORDS.index(w)) if w in NUMBER_WORDS else w for w in words if w in NUMBER_WORDS or w.isdigit()]
+        numbers = [
+            str(NUMBER_WORDS.index(w)) if w in NUMBER_WORDS else w for w in words if w in NUMBER_WORDS or w.isdigit()
+        ]
         return bool(numbers) and numbers[0] == truth
     wanted = truth.lower().split()
     words = [w for w in words if w not in ("the", "a", "an")]
@@ -46,7 +48,7 @@ def clock_time(text: str) -> float | None:
 
 
 def wilson(hits: int, total: int, z: float = 1.96) -> tuple[float, float]:
-    """The 95 % interval of a share of ``hits`` in ``total`` (Wilson, 1927): honest for few cases and shares near 0 or 1."""
+    """The 95 % interval of a share of ``hits`` in ``total`` (Wilson, 1927): honest for few cases and near 0 or 1."""
     if total == 0:
         return 0.0, 1.0
     share = hits / total
@@ -59,7 +61,12 @@ def wilson(hits: int, total: int, z: float = 1.96) -> tuple[float, float]:
 def score(hits: int, total: int) -> dict[str, Any]:
     """A share with its interval, ready for a result file."""
     low, high = wilson(hits, total)
-    return {"share": round(hits / total, 4) if total else None, "low": round(low, 4), "high": round(high, 4), "n": total}
+    return {
+        "share": round(hits / total, 4) if total else None,
+        "low": round(low, 4),
+        "high": round(high, 4),
+        "n": total,
+    }
 
 
 def machine() -> dict[str, Any]:

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-LOCAL = "file,crypto,data"  # a playlist on disk must not make us call hosts
+# A playlist may neither call hosts nor lead to other files, nor be waited for: FFmpeg reloads a live one for minutes.
+ALONE = {"protocol_whitelist": "data", "max_reload": "0"}
 PATIENCE = 16  # failing reads in a row after which the rest of a file counts as unreadable
-TEXT = "this is a text file, not a video. Give a video, an image or a folder of images."
+TEXT = "this is a text file, not a video. Give a video, an image or a folder of images (not a playlist)."
 
 
 class Forward:
@@ -52,9 +53,7 @@ def refuse_unreadable(path: Path) -> None:
 
 
 def looks_like_text(head: bytes) -> bool:
-    """Whether the first bytes of a file are prose; playlists, which lead to video, are not."""
-    if head.startswith((b"#EXTM3U", b"<?xml", b"<MPD")):
-        return False
+    """Whether the first bytes of a file are text, playlists included."""
     try:
         text = head.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -78,7 +77,7 @@ def opened(source: Path | BinaryIO | Forward, name: str) -> Iterator[tuple[Input
         container = av.open(
             f"file:{source}" if isinstance(source, Path) else source,
             metadata_errors="ignore",
-            container_options={"protocol_whitelist": LOCAL} if isinstance(source, Path) else {},
+            container_options=ALONE | ({"protocol_whitelist": "file,data"} if isinstance(source, Path) else {}),
         )
     except (av.FFmpegError, ValueError) as error:
         raise MediaError(_why(source, name, error)) from None

@@ -25,11 +25,14 @@ class Pipe:
     Args:
         file: open for reading bytes.
         name: what to call it in messages.
+        owned: close the file at the end.
     """
 
-    def __init__(self, file: BinaryIO, name: str) -> None:
+    def __init__(self, file: BinaryIO, name: str, *, owned: bool = False) -> None:
         self._name = name
         self._stack = ExitStack()
+        if owned:
+            self._stack.callback(file.close)
         self._read = False
         self._container, self._stream = self._stack.enter_context(opened(Forward(file), name))
         self._frames = frames_of(self._container, self._stream)

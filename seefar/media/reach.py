@@ -102,12 +102,13 @@ class Reach:
         begin = int(self._timeline.entries[entry]) if entry else int(stamps[0])
         place = int(np.searchsorted(stamps, begin))
         whole = not entry or stamps[place] != begin  # the key frame itself is hidden, or need not be met
+        last = begin - 1
         for frame in self._with_tail(entry):
-            if frame.pts is None or frame.pts < begin:
+            if frame.pts is None or frame.pts <= last:  # damage can bring a frame out after its turn
                 continue
             if not whole and frame.pts != begin:
                 return  # the key frame is damaged; what stands on it looks better when decoding begins earlier
-            whole = True
+            whole, last = True, frame.pts
             self._report.decoded += 1
             if place < len(stamps) and stamps[place] == frame.pts:
                 place += 1

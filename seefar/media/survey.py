@@ -79,7 +79,8 @@ def survey(container: InputContainer, stream: VideoStream, name: str) -> Content
     lost = max(stream.frames - len(flags) - skipped, 0)
     if unstamped:
         return by_number("no time stamps in this stream", key, rate, lost)
-    if (np.diff(starts) * float(tick) < -BACKWARDS).any():
+    steps = np.diff(starts) * float(tick)
+    if ((steps < -BACKWARDS) | (steps == 0)).any():
         return by_number("the time stamps run backwards in this stream", key, rate, lost)
     order = np.frombuffer(stamps, np.int64)
     starts = np.unique(starts) if len(starts) else order[:1]

@@ -157,7 +157,7 @@ def open(source: str | Path | BinaryIO, *, rate: float = 1.0) -> Video:
         return Video(Stills(images_in(path), path.name, rate, path), path)
     refuse_unreadable(path)
     if not path.is_file():
-        return Video(Pipe(path.open("rb"), path.name), path)
+        return Video(Pipe(path.open("rb"), path.name, owned=True), path)
     if _is_image(path):
         return Video(Stills([path], path.name, 1.0, path), path)
     return Video(Film(path, path.name), path)

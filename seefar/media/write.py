@@ -51,6 +51,8 @@ def write_video(
     import av
     from av.video.stream import VideoStream
 
+    if av.Codec(codec, "w").type != "video":
+        raise ValueError(f"write_video: {codec} encodes no pictures; for example libx264")
     path = Path(path)
     rows = iter(frames)
     first = next(rows, None)
@@ -70,8 +72,7 @@ def write_video(
     try:
         with av.open(str(part), "w") as container:
             stream = container.add_stream(codec, rate=rate, options=tuning)
-            if not isinstance(stream, VideoStream):
-                raise ValueError(f"write_video: {codec} encodes no pictures; for example libx264")
+            assert isinstance(stream, VideoStream)
             stream.width, stream.height = width, height
             stream.pix_fmt = pixels or ("yuv444p" if height % 2 or width % 2 else "yuv420p")
             stream.codec_context.gop_size = gop or max(1, round(10 * rate))

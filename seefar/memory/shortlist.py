@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -55,16 +56,19 @@ class Shortlist(Memory):
         """Forget everything, ready for another stream."""
         self._held: dict[str, Tensor] = {}
         self._seen = 0
+        self._last = float("-inf")
 
     def write(self, seq: VisualSequence) -> None:
         """Score the next frames of the stream and keep those that are among the best so far."""
         if seq.grid is None or len(seq.tokens) != 1 or not seq.mask.all():
-            raise ValueError(f"Shortlist: write one row of whole frames, got batch {len(seq.tokens)} and grid {seq.grid}")
+            raise ValueError(
+                f"Shortlist: write one row of whole frames, got batch {len(seq.tokens)} and grid {seq.grid}"
+            )
         T = seq.grid[0]
         scores = self.relevance(seq)
         if scores.isnan().any():
             raise ValueError("Shortlist: relevance gave NaN")
-        if self._held and seq.span[0, 0, 0] < self._held["span"][-1, 0, 0]:
+        if seq.span[0, 0, 0] < self._last:
             raise ValueError("Shortlist: the stream went back in time; reset() before another film")
         scores_TP = scores.reshape(T, -1)
         P = scores_TP.shape[1]
@@ -78,17 +82,18 @@ class Shortlist(Memory):
         fresh["score"] = fresh["spread"] = scores_TP.amax(1).detach()
         fresh["place"] = torch.arange(self._seen, self._seen + T)
         self._seen += T
+        self._last = float(seq.span[0, -1, 0])
         held = {k: torch.cat([self._held[k], v]) if self._held else v for k, v in fresh.items()}
         held["spread"] = self._inherit(held, T)
         frames = self.capacity // keep
         pending = held["place"] >= self._seen - self.margin  # a later frame may still lift these
         if len(pending) > frames + self.margin:
-            chosen = torch.where(pending, torch.inf, held["spread"]).topk(frames + self.margin).indices.sort().values
+            chosen = _best(torch.where(pending, torch.inf, held["spread"]), frames + self.margin)
             held = {name: values[chosen] for name, values in held.items()}
         self._held = held
 
     def _inherit(self, held: dict[str, Tensor], fresh: int) -> Tensor:
-        """Each frame's score, or that of a better neighbour less a little; only the last frames and the fresh ones can change."""
+        """Each frame's score, or that of a better neighbour less a little; only the last and fresh ones can change."""
         spread = held["spread"].clone()
         first = max(0, len(spread) - fresh - self.margin)
         tail, score, place = spread[first:].clone(), held["score"][first:], held["place"][first:]
@@ -101,7 +106,7 @@ class Shortlist(Memory):
         return spread
 
     def read(self, budget: int, query: Tensor | None = None) -> VisualSequence:
-        """The best frames that fit ``budget`` tokens, in time order; the question was given to ``relevance`` beforehand.
+        """The best frames that fit ``budget`` tokens, in time order; ``relevance`` knows the question already.
 
         Raises:
             ValueError: nothing was written yet, or the budget is smaller than one frame.
@@ -114,23 +119,38 @@ class Shortlist(Memory):
             raise ValueError(f"Shortlist: budget {budget} is less than one frame; the smallest is {keep}")
         spread = self._held["spread"]
         enough = max(int((spread > self.threshold).sum()), self.least)
-        chosen = spread.topk(min(frames, enough, len(spread))).indices.sort().values
+        chosen = _best(spread, min(frames, enough, len(spread)))
         kept = {name: self._held[name][chosen].flatten(0, 1)[None] for name in FIELDS}
-        return VisualSequence(**kept, mask=torch.ones_like(kept["segment"], dtype=torch.bool))
+        tokens, span, box, mass, segment = (kept[name] for name in FIELDS)
+        return VisualSequence(tokens, span, box, mass, segment, torch.ones_like(segment, dtype=torch.bool))
+
+    def _kind(self) -> dict[str, str]:
+        return {
+            "kind": "Shortlist",
+            "capacity": str(self.capacity),
+            "per_frame": str(self.per_frame),
+            "margin": str(self.margin),
+        }
 
     def save(self, path: str | Path) -> None:
         """Write the whole state to one safetensors file."""
         state = {name: values.contiguous() for name, values in self._held.items()}
-        save_file({**state, "seen": torch.tensor(self._seen)}, path, metadata={"kind": "Shortlist", "capacity": str(self.capacity)})
+        count = {"seen": torch.tensor(self._seen), "last": torch.tensor(self._last, dtype=torch.float64)}
+        save_file({**state, **count}, path, metadata=self._kind())
 
     def load(self, path: str | Path) -> None:
-        """Take up what ``save`` wrote."""
-        from safetensors import safe_open
-
+        """Take up what ``save`` wrote; a ValueError if that was another kind of memory."""
         with safe_open(path, "pt") as file:
             meta = file.metadata() or {}
-        if meta.get("kind") != "Shortlist" or meta.get("capacity") != str(self.capacity):
-            raise ValueError(f"{path}: not a Shortlist of capacity {self.capacity} but {meta}")
+        if meta != self._kind():
+            raise ValueError(
+                f"{path}: holds {meta}, but this memory is {self._kind()}; make it with the same arguments"
+            )
         state = load_file(path)
-        self._seen = int(state.pop("seen"))
+        self._seen, self._last = int(state.pop("seen")), float(state.pop("last"))
         self._held = state
+
+
+def _best(values: Tensor, count: int) -> Tensor:
+    """Positions of the highest values in order of place; of equal ones the earlier."""
+    return values.argsort(descending=True, stable=True)[:count].sort().values

@@ -37,6 +37,8 @@ def spread(piece: Callable[[int], None], pieces: int, *, work: int) -> None:
     own pools abort when two threads call at once, do not survive a fork, and keep cores spinning that torch wants.
 
     Args:
+        piece: does one piece, of which no two write the same place.
+        pieces: how many there are.
         work: elementary operations of all pieces together.
     """
     threads = min(pieces, torch.get_num_threads()) if work >= WORTH_A_THREAD else 1

@@ -2,9 +2,11 @@
 
 Imports numba at once; import this from inside a function.
 
-2^x = 2^round(x) * 2^f with f in [-0.5, 0.5]: the first factor is an exponent written into the bits of a float, the second
-a polynomial. Exponents are held within the normal range, so what would vanish below 2^-126 (float32) or 2^-1022 (float64)
-stays there, and what would overflow stays at 2^126 or 2^1022.
+2^x = 2^round(x) * 2^f with f in [-0.5, 0.5]: the first factor is an exponent written into the bits of a float, the
+second a polynomial. Exponents are held within the normal range, so what would vanish below 2^-126 (float32) or 2^-1022
+(float64) stays there, and what would overflow stays at 2^126 or 2^1022.
+
+numba's cache watches a kernel's own file alone: after an edit here, delete the ``*.nbi`` of the kernels that use it.
 """
 
 from __future__ import annotations
@@ -40,8 +42,7 @@ SHAPES = {
 }
 
 
-@intrinsic
-def rounded(typingctx: Any, x: Any) -> tuple[Any, Callable[..., Any]]:
+def _rounded(typingctx: Any, x: Any) -> tuple[Any, Callable[..., Any]]:
     """The nearest whole number, as one instruction."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -50,8 +51,7 @@ def rounded(typingctx: Any, x: Any) -> tuple[Any, Callable[..., Any]]:
     return x(x), build
 
 
-@intrinsic
-def whole_power(typingctx: Any, x: Any) -> tuple[Any, Callable[..., Any]]:
+def _whole_power(typingctx: Any, x: Any) -> tuple[Any, Callable[..., Any]]:
     """2^x for a whole number x within the normal exponents, written as bits."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -62,8 +62,7 @@ def whole_power(typingctx: Any, x: Any) -> tuple[Any, Callable[..., Any]]:
     return x(x), build
 
 
-@intrinsic
-def clamped(typingctx: Any, x: Any, low: Any, high: Any) -> tuple[Any, Callable[..., Any]]:
+def _clamped(typingctx: Any, x: Any, low: Any, high: Any) -> tuple[Any, Callable[..., Any]]:
     """x held within [low, high], in two instructions; of a NaN any number may come."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -76,6 +75,11 @@ def clamped(typingctx: Any, x: Any, low: Any, high: Any) -> tuple[Any, Callable[
         return builder.call(lower, [held, args[2]], fastmath=["nnan"])
 
     return x(x, low, high), build
+
+
+rounded: Any = intrinsic(_rounded)
+whole_power: Any = intrinsic(_whole_power)
+clamped: Any = intrinsic(_clamped)
 
 
 def exp2(x: float) -> float:

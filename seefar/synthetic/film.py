@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from seefar.media.write import write_video
 from seefar.synthetic.questions import ask_about
 from seefar.synthetic.shapes import COLOURS, digit, ground, paste, photograph, stencil, word
 from seefar.synthetic.story import CONTACT, Sighting, Story, write_story
 
 SCENE_SECONDS = (60, 180)
+Writer = Callable[[Path, Iterator[np.ndarray], float], object]
 
 
 def frames(story: Story, *, rate: float = 4.0, height: int = 360, width: int = 640) -> Iterator[np.ndarray]:
@@ -26,7 +26,9 @@ def frames(story: Story, *, rate: float = 4.0, height: int = 360, width: int = 6
     for k in range(round(story.seconds * rate)):
         now = k / rate
         if now >= scene_end:
-            backdrop = np.clip(ground(height + 80, width + 120, int(rng.integers(1 << 30))) + grain, 0, 255).astype(np.uint8)
+            backdrop = np.clip(ground(height + 80, width + 120, int(rng.integers(1 << 30))) + grain, 0, 255).astype(
+                np.uint8
+            )
             pan = np.stack([rng.uniform(0, 1, 2), rng.uniform(0, 1, 2)])
             scene_start, scene_end = now, now + rng.uniform(*SCENE_SECONDS)
         share = (now - scene_start) / (scene_end - scene_start)
@@ -46,6 +48,7 @@ def frames(story: Story, *, rate: float = 4.0, height: int = 360, width: int = 6
 
 def render_film(
     path: str | Path,
+    write: Writer,
     *,
     seed: int,
     minutes: float = 60.0,
@@ -58,10 +61,15 @@ def render_film(
     """Render a film whose contents are known, and write its truth beside it (``film.mp4`` and ``film.json``).
 
     Args:
+        path: the file to write.
+        write: ``seefar.media.write_video``, or anything else that is called as ``write(path, frames, rate)``.
+        seed: decides everything in it.
         minutes: its length, from half a minute to ten hours and more; memory does not grow with it.
         rate: frames per second of the file.
         split: "held-out" (new combinations, handwriting, templates) or "train".
+        size: (height, width) of the frames in pixels.
         story: draw this one instead of the seed's own.
+        progress: called as ``progress("render", frames done, all frames)``.
 
     Returns:
         The truth: {"seed", "seconds", "rate", "story", "questions"}; each question has kind, question, answer, spans.
@@ -79,7 +87,7 @@ def render_film(
             progress("render", total, total)
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_video(path, counted(), rate, preset="veryfast")
+    write(path, counted(), rate)
     questions = [question.to_json() for question in ask_about(story, split=split)]
     truth = {"seed": seed, "seconds": story.seconds, "rate": rate, "story": story.to_json(), "questions": questions}
     path.with_suffix(".json").write_text(json.dumps(truth, indent=1))

@@ -1,4 +1,4 @@
-"""Questions about a story, with their answers, the spans that the answers rest on, and the reasoning as pointers and words.
+"""Questions about a story, with answers, the spans that they rest on, and the reasoning as pointers and words.
 
 Every question is unambiguous by the story's truth: "the star" is asked about only when one star exists.
 """
@@ -12,81 +12,10 @@ import numpy as np
 
 from seefar.synthetic.shapes import COLOURS, PHOTOGRAPHS, SHAPES, WORDS, held_out
 from seefar.synthetic.story import CONTACT, Card, Sighting, Story
+from seefar.synthetic.templates import TEMPLATES
 
 KINDS = ("exists", "attribute", "number", "when", "needle", "duration", "count", "order", "before/after")
 
-TEMPLATES: dict[str, tuple[list[str], list[str]]] = {  # topic: (train, held-out)
-    "exists": (
-        ["is there a {o} in the film", "does a {o} appear", "do we ever see a {o}", "is a {o} shown at any time", "can you find a {o}"],
-        ["do we see a {o} at any time in the film", "can a {o} be seen in the film"],
-    ),
-    "colour": (
-        ["what colour is the {s}", "which colour does the {s} have", "tell me the colour of the {s}", "in what colour is the {s} shown"],
-        ["which colour is the {s}", "what colour does the {s} have in the film"],
-    ),
-    "shape": (
-        ["what shape is the {c} object", "which shape does the {c} object have", "tell me the shape of the {c} object", "what is the {c} thing"],
-        ["which shape is the {c} thing", "what shape does the {c} object have in the film"],
-    ),
-    "turned": (
-        ["what colour does the {o} turn into", "which colour does the {o} change to", "what does the {o} become", "the {o} turns into which colour"],
-        ["into which colour does the {o} turn", "what colour does the {o} become"],
-    ),
-    "number": (
-        ["what number is on the {o}", "which number does the {o} carry", "what digit is written on the {o}", "tell me the number on the {o}"],
-        ["which number is written on the {o}", "what digit does the {o} carry"],
-    ),
-    "appear": (
-        ["when does the {o} appear", "at what time does the {o} come into view", "when is the {o} first seen", "find the moment when the {o} appears",
-         "when do we first see the {o}"],
-        ["at what time do we first see the {o}", "at which moment does the {o} appear"],
-    ),
-    "vanish": (
-        ["when does the {o} vanish", "at what time does the {o} disappear", "when is the {o} last seen", "find the moment when the {o} vanishes",
-         "at which time does the {o} go away"],
-        ["when do we see the {o} go away", "at which moment does the {o} vanish"],
-    ),
-    "bounce": (
-        ["when does the {o} bounce", "at what time does the {o} hit the wall", "find the moment when the {o} bounces", "at which moment does the {o} hit a wall"],
-        ["when does the {o} hit the wall", "at which time does the {o} bounce"],
-    ),
-    "recolour": (
-        ["when does the {o} change colour", "at what time does the {o} turn {c2}", "find the moment when the {o} becomes {c2}",
-         "at which moment does the {o} change its colour"],
-        ["when does the {o} turn {c2}", "at which time does the {o} change colour"],
-    ),
-    "word": (
-        ["when is the word {w} shown", "at what time does the word {w} appear", "when can we read {w}", "find the moment when {w} is written on screen"],
-        ["at what time is the word {w} written on screen", "when do we first read the word {w}"],
-    ),
-    "photograph": (
-        ["when is the photograph of the {p} shown", "at what time does the picture of the {p} appear", "find the moment of the {p} photograph",
-         "when do we see the photo of the {p}"],
-        ["at what time do we see the photograph of the {p}", "find the moment when the {p} picture is shown"],
-    ),
-    "duration": (
-        ["how long is the {o} on screen", "for how many seconds is the {o} visible", "how long does the {o} stay", "for how long do we see the {o}"],
-        ["for how long is the {o} visible", "how many seconds does the {o} stay on screen"],
-    ),
-    "visits": (
-        ["how many times does the {o} appear", "how often is the {o} seen", "count the appearances of the {o}", "how many times do we see the {o} come"],
-        ["how often does the {o} appear", "how many times is the {o} seen"],
-    ),
-    "bounces": (
-        ["how many times does the {o} bounce", "how often does the {o} hit a wall", "count the bounces of the {o}", "how many times does the {o} hit the wall"],
-        ["how often does the {o} bounce", "count how many times the {o} bounces"],
-    ),
-    "order": (
-        ["which appears first the {a} the {b} or the {d}", "what do we see first the {a} the {b} or the {d}", "which of these is seen first the {a} the {b} the {d}",
-         "of the {a} the {b} and the {d} which comes first"],
-        ["which comes first the {a} the {b} or the {d}", "of the {a} the {b} and the {d} which is seen first"],
-    ),
-    "before/after": (
-        ["does the {a} appear before or after the {b}", "is the {a} seen before or after the {b}", "do we see the {a} before or after the {b}",
-         "before or after the {b} does the {a} appear"],
-        ["does the {a} come before or after the {b}", "before or after the {b} do we first see the {a}"],
-    ),
-}  # fmt: skip
 
 Step = tuple[str, Any]
 """One step of an answer: ("point", (earliest, latest)) seconds that may be pointed at, or ("word", text)."""
@@ -100,7 +29,7 @@ class Question:
         topic: the template family; kind: the row of the tables it counts in.
         answer: canonical words, or for times and durations the seconds as text.
         spans: seconds that the answer rests on; empty when the answer is that there is nothing.
-        shows: what the frames worth looking at show, as (colour or None, shape or None) or ("word" | "photograph", name).
+        shows: what frames worth looking at show, as (colour or None, shape or None) or ("word" | "photograph", name).
         steps: how a careful viewer answers: moments pointed at, then words.
     """
 
@@ -142,7 +71,9 @@ class _Writer:
         self.looks = {(story.cast[w].colour, story.cast[w].shape) for w in self.stays}
         self.looks |= {(s.recolour[1], story.cast[s.who].shape) for s in story.sightings if s.recolour}
 
-    def _make(self, kind: str, topic: str, words: dict[str, str], answer: str, spans: list, shows: list, steps: list) -> Question:
+    def _make(
+        self, kind: str, topic: str, words: dict[str, str], answer: str, spans: list, shows: list, steps: list
+    ) -> Question:
         template = str(self.rng.choice(TEMPLATES[topic][self.wording]))
         return Question(kind, topic, template.format(**words) + "?", answer, tuple(spans), tuple(shows), tuple(steps))
 
@@ -157,7 +88,17 @@ class _Writer:
         for who in self.steady:
             seen = self.stays[who][0]
             steps = [("point", (seen.start, seen.end)), ("word", "yes")]
-            made.append(self._make("exists", "exists", {"o": self._name(who)}, "yes", [(seen.start, seen.end)], [self._look(who)], steps))
+            made.append(
+                self._make(
+                    "exists",
+                    "exists",
+                    {"o": self._name(who)},
+                    "yes",
+                    [(seen.start, seen.end)],
+                    [self._look(who)],
+                    steps,
+                )
+            )
         colours, shapes = {c for c, _ in self.looks}, {s for _, s in self.looks}
         absent = [(c, s) for c in COLOURS for s in SHAPES if (c, s) not in self.looks and c in colours and s in shapes]
         if self.story.split == "train":  # a combination that is only ever absent would be learnt as absent
@@ -172,13 +113,17 @@ class _Writer:
         for who in self.steady:
             look = self._look(who)
             asked = look[1 - value]
-            if sum(l[1 - value] == asked for l in self.looks) != 1:
+            if sum(other[1 - value] == asked for other in self.looks) != 1:
                 continue
             seen = self.stays[who][0]
             shows = [(None, asked)] if value == 0 else [(asked, None)]
             steps = [("point", (seen.start, seen.end)), ("word", look[value])]
             name = {"s": asked} if value == 0 else {"c": asked}
-            made.append(self._make("attribute", topic, name, look[value], [(s.start, s.end) for s in self.stays[who]], shows, steps))
+            made.append(
+                self._make(
+                    "attribute", topic, name, look[value], [(s.start, s.end) for s in self.stays[who]], shows, steps
+                )
+            )
         return made
 
     def colour(self) -> list[Question]:
@@ -192,10 +137,17 @@ class _Writer:
 
     def turned(self) -> list[Question]:
         return [
-            self._make("attribute", "turned", {"o": self._name(who)}, colour, [(second, seen.end)],
-                       [self._look(who), (colour, self._look(who)[1])], [("point", (second, seen.end)), ("word", colour)])
+            self._make(
+                "attribute",
+                "turned",
+                {"o": self._name(who)},
+                colour,
+                [(second, seen.end)],
+                [self._look(who), (colour, self._look(who)[1])],
+                [("point", (second, seen.end)), ("word", colour)],
+            )
             for who, seen, second, colour in self._recolours()
-        ]  # fmt: skip
+        ]
 
     def number(self) -> list[Question]:
         made = []
@@ -204,30 +156,52 @@ class _Writer:
             if number is not None:
                 spans = [(s.start, s.end) for s in self.stays[who]]
                 steps = [("point", spans[0]), ("word", str(number))]
-                made.append(self._make("number", "number", {"o": self._name(who)}, str(number), spans, [self._look(who)], steps))
+                made.append(
+                    self._make("number", "number", {"o": self._name(who)}, str(number), spans, [self._look(who)], steps)
+                )
         return made
 
-    def _when(self, topic: str, words: dict[str, str], second: float, reach: tuple[float, float], shows: list, kind: str = "when") -> Question:
+    def _when(
+        self,
+        topic: str,
+        words: dict[str, str],
+        second: float,
+        reach: tuple[float, float],
+        shows: list,
+        kind: str = "when",
+    ) -> Question:
         steps = [("point", (second - reach[0], second + reach[1]))]
         return self._make(kind, topic, words, f"{second:.2f}", [(second - reach[0], second + reach[1])], shows, steps)
 
     def appear(self) -> list[Question]:
-        return [self._when("appear", {"o": self._name(w)}, self.stays[w][0].start, (0, 1), [self._look(w)]) for w in self.single if w in self.steady]
+        return [
+            self._when("appear", {"o": self._name(w)}, self.stays[w][0].start, (0, 1), [self._look(w)])
+            for w in self.single
+            if w in self.steady
+        ]
 
     def vanish(self) -> list[Question]:
-        return [self._when("vanish", {"o": self._name(w)}, self.stays[w][0].end, (1, 1), [self._look(w)]) for w in self.single if w in self.steady]
+        return [
+            self._when("vanish", {"o": self._name(w)}, self.stays[w][0].end, (1, 1), [self._look(w)])
+            for w in self.single
+            if w in self.steady
+        ]
 
     def bounce(self) -> list[Question]:
         made = []
         for who in self.stays:
             hits = [second for s in self.stays[who] for second, _ in s.bounces]
             if len(hits) == 1:
-                made.append(self._when("bounce", {"o": self._name(who)}, hits[0], (CONTACT, CONTACT), [self._look(who)]))
+                made.append(
+                    self._when("bounce", {"o": self._name(who)}, hits[0], (CONTACT, CONTACT), [self._look(who)])
+                )
         return made
 
     def recolour(self) -> list[Question]:
         return [
-            self._when("recolour", {"o": self._name(w), "c2": c}, second, (1, 1), [self._look(w), (c, self._look(w)[1])])
+            self._when(
+                "recolour", {"o": self._name(w), "c2": c}, second, (1, 1), [self._look(w), (c, self._look(w)[1])]
+            )
             for w, _, second, c in self._recolours()
         ]
 
@@ -246,9 +220,23 @@ class _Writer:
         for who in self.single:
             if who in self.steady:
                 seen = self.stays[who][0]
-                steps = [("point", (seen.start, seen.start + 1)), ("point", (seen.end - 1, seen.end + 1)), ("word", "<span>")]
+                steps = [
+                    ("point", (seen.start, seen.start + 1)),
+                    ("point", (seen.end - 1, seen.end + 1)),
+                    ("word", "<span>"),
+                ]
                 answer = f"{seen.end - seen.start:.2f}"
-                made.append(self._make("duration", "duration", {"o": self._name(who)}, answer, [(seen.start, seen.end)], [self._look(who)], steps))
+                made.append(
+                    self._make(
+                        "duration",
+                        "duration",
+                        {"o": self._name(who)},
+                        answer,
+                        [(seen.start, seen.end)],
+                        [self._look(who)],
+                        steps,
+                    )
+                )
         return made
 
     def visits(self) -> list[Question]:
@@ -257,7 +245,9 @@ class _Writer:
             stays = self.stays[who]
             steps = [("point", (s.start, s.start + 1)) for s in stays] + [("word", str(len(stays)))]
             spans = [(s.start, s.end) for s in stays]
-            made.append(self._make("count", "visits", {"o": self._name(who)}, str(len(stays)), spans, [self._look(who)], steps))
+            made.append(
+                self._make("count", "visits", {"o": self._name(who)}, str(len(stays)), spans, [self._look(who)], steps)
+            )
         return made
 
     def bounces(self) -> list[Question]:
@@ -267,7 +257,11 @@ class _Writer:
             if 1 <= len(hits) <= 6:
                 reach = [(h - CONTACT, h + CONTACT) for h in hits]
                 steps = [*(("point", r) for r in reach), ("word", str(len(hits)))]
-                made.append(self._make("count", "bounces", {"o": self._name(who)}, str(len(hits)), reach, [self._look(who)], steps))
+                made.append(
+                    self._make(
+                        "count", "bounces", {"o": self._name(who)}, str(len(hits)), reach, [self._look(who)], steps
+                    )
+                )
         return made
 
     def _first(self, who: int) -> tuple[float, float]:
@@ -285,9 +279,23 @@ class _Writer:
                 continue
             winner = three[int(np.argmin(starts))]
             look = self._look(winner)
-            steps = [*(("point", self._first(w)) for w in sorted(three, key=lambda w: self._first(w)[0])), ("word", look[0]), ("word", look[1])]
+            steps = [
+                *(("point", self._first(w)) for w in sorted(three, key=lambda w: self._first(w)[0])),
+                ("word", look[0]),
+                ("word", look[1]),
+            ]
             words = dict(zip("abd", (self._name(w) for w in three), strict=True))
-            made.append(self._make("order", "order", words, " ".join(look), [self._first(w) for w in three], [self._look(w) for w in three], steps))
+            made.append(
+                self._make(
+                    "order",
+                    "order",
+                    words,
+                    " ".join(look),
+                    [self._first(w) for w in three],
+                    [self._look(w) for w in three],
+                    steps,
+                )
+            )
         return made
 
     def before_after(self) -> list[Question]:
@@ -299,10 +307,21 @@ class _Writer:
             if abs(self._first(a)[0] - self._first(b)[0]) < 4:
                 continue
             answer = "before" if self._first(a)[0] < self._first(b)[0] else "after"
-            steps = [*(("point", self._first(w)) for w in sorted((a, b), key=lambda w: self._first(w)[0])), ("word", answer)]
+            steps = [
+                *(("point", self._first(w)) for w in sorted((a, b), key=lambda w: self._first(w)[0])),
+                ("word", answer),
+            ]
             words = {"a": self._name(a), "b": self._name(b)}
             made.append(
-                self._make("before/after", "before/after", words, answer, [self._first(a), self._first(b)], [self._look(a), self._look(b)], steps)
+                self._make(
+                    "before/after",
+                    "before/after",
+                    words,
+                    answer,
+                    [self._first(a), self._first(b)],
+                    [self._look(a), self._look(b)],
+                    steps,
+                )
             )
         return made
 

@@ -1,4 +1,4 @@
-"""The things that live in rendered films: coloured shapes, handwritten digits, words, photographs, and the ground behind them.
+"""What lives in rendered films: coloured shapes, handwritten digits, words, photographs, and the ground behind them.
 
 Everything here is a still picture made from a seed; ``film.py`` moves it.
 """
@@ -51,7 +51,10 @@ def stencil(shape: str, width: int, height: int) -> np.ndarray:
 
     def ellipse(radius: float, fill: int) -> None:
         edge = [(1 - radius) / 2, (1 + radius) / 2]
-        pen.ellipse([edge[0] * width * fine, edge[0] * height * fine, edge[1] * width * fine, edge[1] * height * fine], fill=fill)
+        pen.ellipse(
+            [edge[0] * width * fine, edge[0] * height * fine, edge[1] * width * fine, edge[1] * height * fine],
+            fill=fill,
+        )
 
     if shape == "circle":
         ellipse(1.0, 255)
@@ -66,7 +69,9 @@ def stencil(shape: str, width: int, height: int) -> np.ndarray:
         polygon([(0, -1), (0.72, 0), (0, 1), (-0.72, 0)])
     elif shape == "cross":
         a = 0.36
-        polygon([(-a, -1), (a, -1), (a, -a), (1, -a), (1, a), (a, a), (a, 1), (-a, 1), (-a, a), (-1, a), (-1, -a), (-a, -a)])
+        polygon(
+            [(-a, -1), (a, -1), (a, -a), (1, -a), (1, a), (a, a), (a, 1), (-a, 1), (-a, a), (-1, a), (-1, -a), (-a, -a)]
+        )
     elif shape == "star":
         radii = [1.0 if i % 2 == 0 else 0.46 for i in range(10)]
         polygon([(r * math.sin(i * math.pi / 5), -r * math.cos(i * math.pi / 5)) for i, r in enumerate(radii)])
@@ -81,7 +86,7 @@ def stencil(shape: str, width: int, height: int) -> np.ndarray:
 
 
 def paste(canvas: np.ndarray, cover: np.ndarray, colour: tuple[int, int, int] | np.ndarray, y: int, x: int) -> None:
-    """Blend a colour (or a picture of the same size) into the canvas through ``cover``, its upper left corner at (y, x)."""
+    """Blend a colour, or a picture of its size, into the canvas through ``cover``, its upper left corner at (y, x)."""
     h, w = cover.shape
     top, left, bottom, right = max(0, y), max(0, x), min(canvas.shape[0], y + h), min(canvas.shape[1], x + w)
     if bottom <= top or right <= left:
@@ -138,7 +143,7 @@ def _photograph_file(name: str) -> Image.Image:
 
 
 def photograph(name: str, height: int, width: int, seed: int) -> np.ndarray:
-    """A real photograph filling the frame, (height, width, 3) uint8: another crop, mirror and exposure for every seed."""
+    """A real photograph filling the frame, (height, width, 3) uint8: a crop, mirror and exposure of its own by seed."""
     rng = np.random.default_rng(seed)
     picture = _photograph_file(name)
     scale = rng.uniform(0.72, 1.0)
@@ -152,18 +157,27 @@ def photograph(name: str, height: int, width: int, seed: int) -> np.ndarray:
 
 
 def ground(height: int, width: int, seed: int) -> np.ndarray:
-    """A muted backdrop: a gradient, soft clouds, and dull clutter of the same outlines as the shapes, so that outline or
-    colour alone never gives a shape away."""
+    """A muted backdrop: a gradient, soft clouds, and dull clutter with the outlines of the shapes.
+
+    So neither an outline nor a colour alone gives a shape away.
+    """
     rng = np.random.default_rng(seed)
     base = rng.uniform(55, 185) + rng.uniform(-22, 22, 3)
     slope = rng.uniform(-28, 28, (2, 3))
     y, x = np.linspace(-1, 1, height)[:, None, None], np.linspace(-1, 1, width)[None, :, None]
-    clouds = Image.fromarray(rng.uniform(0, 255, (5, 8)).astype(np.uint8)).resize((width, height), Image.Resampling.BICUBIC)
-    values = base + slope[0] * y + slope[1] * x + (np.asarray(clouds, np.float32)[..., None] / 255 - 0.5) * rng.uniform(10, 50)
+    clouds = Image.fromarray(rng.uniform(0, 255, (5, 8)).astype(np.uint8)).resize(
+        (width, height), Image.Resampling.BICUBIC
+    )
+    values = (
+        base
+        + slope[0] * y
+        + slope[1] * x
+        + (np.asarray(clouds, np.float32)[..., None] / 255 - 0.5) * rng.uniform(10, 50)
+    )
     canvas = np.clip(values, 0, 255).astype(np.uint8)
     for _ in range(rng.integers(3, 9)):
         size = int(rng.uniform(0.08, 0.4) * height)
-        dull = tuple(int(c) for c in np.clip(rng.uniform(30, 210) + rng.uniform(-20, 20, 3), 0, 255))
+        red, green, blue = (int(c) for c in np.clip(rng.uniform(30, 210) + rng.uniform(-20, 20, 3), 0, 255))
         cover = stencil(str(rng.choice(SHAPES)), size, size) * rng.uniform(0.25, 0.7)
-        paste(canvas, cover, dull, int(rng.uniform(-0.1, 1) * height), int(rng.uniform(-0.1, 1) * width))
+        paste(canvas, cover, (red, green, blue), int(rng.uniform(-0.1, 1) * height), int(rng.uniform(-0.1, 1) * width))
     return canvas

@@ -1,7 +1,7 @@
 """What happens in a rendered film, decided before a pixel is drawn: the truth that its questions are asked about.
 
-A story has a cast of coloured shapes that come and go, carry handwritten numbers, bounce off the walls and change colour,
-words shown on cards, and photographs flashed for a moment; in between there is only scenery.
+A story has a cast of coloured shapes that come and go, carry handwritten numbers, bounce off the walls and change
+colour, words shown on cards, and photographs flashed for a moment; in between there is only scenery.
 """
 
 from __future__ import annotations
@@ -91,6 +91,8 @@ def write_story(
     """A story by its seed: the same arguments give the same film, frame for frame.
 
     Args:
+        seed: decides everything.
+        seconds: length of the film.
         split: "train" never shows the held-out combinations, handwriting and question templates; "held-out" stars them.
         cast: how many characters.
         photographs: (name, second) of the flashes; None lets the seed decide.
@@ -173,7 +175,8 @@ def _cast(rng: np.random.Generator, size: int, split: str) -> list[Character]:
     for i in chosen:
         number, handwriting, carries = int(rng.integers(10)), int(rng.integers(1 << 20)), rng.random() < 0.6
         # a number plate would fill the hole of a ring and make it a circle
-        people.append(Character(*pairs[i], number if carries and pairs[i][1] != "ring" else None, handwriting))
+        colour, shape = pairs[i]
+        people.append(Character(colour, shape, number if carries and shape != "ring" else None, handwriting))
     return people
 
 
@@ -183,7 +186,11 @@ def _sighting(
     radius = float(rng.uniform(0.17, 0.25))
     wide = 16 / 9
     x_range = {"all": (0.0, wide), "left": (0.0, wide / 2), "right": (wide / 2, wide)}[half]
-    sides = {"all": ["top", "bottom", "left", "right"], "left": ["top", "bottom", "left"], "right": ["top", "bottom", "right"]}[half]
+    sides = {
+        "all": ["top", "bottom", "left", "right"],
+        "left": ["top", "bottom", "left"],
+        "right": ["top", "bottom", "right"],
+    }[half]
     room = 0.05  # a shape that does not bounce stays clear of the walls
 
     def inside() -> tuple[float, float]:
@@ -192,7 +199,12 @@ def _sighting(
 
     def wall(side: str) -> tuple[float, float]:
         y, x = inside()
-        return {"top": (radius * 0.6, x), "bottom": (1 - radius * 0.6, x), "left": (y, radius * 0.6), "right": (y, wide - radius * 0.6)}[side]
+        return {
+            "top": (radius * 0.6, x),
+            "bottom": (1 - radius * 0.6, x),
+            "left": (y, radius * 0.6),
+            "right": (y, wide - radius * 0.6),
+        }[side]
 
     end = start + length
     path: list[tuple[float, float, float]] = [(start, *inside())]

@@ -16,7 +16,7 @@ Progress = Callable[[str, int, int | None], None]
 
 
 def cosine(step: int, steps: int, *, warmup: int = 100, floor: float = 0.02) -> float:
-    """Share of the learning rate at a step: a straight rise over ``warmup`` steps, then half a cosine down to ``floor``."""
+    """Share of the learning rate: a straight rise over ``warmup`` steps, then half a cosine down to ``floor``."""
     if step < warmup:
         return (step + 1) / warmup
     return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
@@ -36,23 +36,29 @@ def fit(
     save_every: int = 500,
     progress: Progress | None = None,
 ) -> list[dict[str, float]]:
-    """Train ``model`` with AdamW for ``steps`` steps; stopped anywhere and called again, it goes on to the same numbers.
+    """Train ``model`` with AdamW for ``steps`` steps; stopped and called again, it goes on to the same numbers.
 
-    ``batch(step)`` makes the data of a step from the step's number alone (seed its generator with it), and dropout draws
-    from a generator seeded by the step, so that a resumed run equals an uninterrupted one bit for bit.
+    ``batch(step)`` makes the data of a step from the step's number alone (seed its generator with it), and dropout
+    draws from a generator seeded by the step, so that a resumed run equals an uninterrupted one bit for bit.
 
     Args:
+        model: trained in place, left in eval mode.
+        batch: step -> the data of that step.
         loss: ``loss(model, data)`` gives the scalar to lower and figures to log.
+        steps: how many, those of a resumed run included.
+        lr: the highest learning rate.
+        weight_decay: of the matrices; vectors are not decayed.
         schedule: share of ``lr`` by (step, steps).
         clip: largest gradient norm; longer ones are scaled down (arXiv 1211.5063).
         folder: keeps ``checkpoint.pt`` and ``metrics.jsonl`` there and resumes from them; None keeps nothing.
+        save_every: steps between checkpoints.
         progress: called as ``progress("train", step, steps)``.
 
     Returns:
         The logged figures, one dictionary for each step.
 
     Raises:
-        FloatingPointError: the loss is no finite number, with the step; the last checkpoint is kept.
+        FloatingPointError: the loss or its gradient is no finite number; the last checkpoint is kept.
     """
     decays = [p for p in model.parameters() if p.requires_grad and p.ndim >= 2]
     plain = [p for p in model.parameters() if p.requires_grad and p.ndim < 2]
@@ -63,7 +69,7 @@ def fit(
     if checkpoint is not None:
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
         if checkpoint.exists():
-            saved = torch.load(checkpoint, weights_only=True)
+            saved = torch.load(checkpoint, weights_only=True, map_location="cpu")
             model.load_state_dict(saved["model"])
             optimizer.load_state_dict(saved["optimizer"])
             start, log = saved["step"], saved["log"]
@@ -75,12 +81,24 @@ def fit(
             group["lr"] = lr * schedule(step, steps)
         value, figures = loss(model, batch(step))
         if not torch.isfinite(value):
-            raise FloatingPointError(f"fit: the loss became {float(value)} at step {step}; lower lr (now {lr}) or clip (now {clip})")
+            raise FloatingPointError(
+                f"fit: the loss became {float(value.detach())} at step {step}; lower lr (now {lr}) or clip (now {clip})"
+            )
         optimizer.zero_grad(set_to_none=True)
         value.backward()
         norm = nn.utils.clip_grad_norm_(model.parameters(), clip)
+        if not torch.isfinite(norm):
+            raise FloatingPointError(f"fit: the gradient became {float(norm)} at step {step}; lower lr (now {lr})")
         optimizer.step()
-        log.append({"step": step, "loss": float(value.detach()), "norm": float(norm), "seconds": time.perf_counter() - began, **figures})
+        log.append(
+            {
+                "step": step,
+                "loss": float(value.detach()),
+                "norm": float(norm),
+                "seconds": time.perf_counter() - began,
+                **figures,
+            }
+        )
         if progress is not None:
             progress("train", step + 1, steps)
         if checkpoint is not None and ((step + 1) % save_every == 0 or step + 1 == steps):

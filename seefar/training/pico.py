@@ -1,4 +1,4 @@
-"""How ``pico`` is made: ``python -m seefar.training.pico`` renders its films, trains both networks and writes the weights.
+"""How ``pico`` is made: ``python -m seefar.training.pico`` renders films, trains both networks, writes the weights.
 
 On two CPU cores: 10 minutes of rendering, 25 for the dual encoder, 25 for the language model. What to expect is printed
 at the end of each stage and kept in ``results/pico.json``.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,14 @@ from seefar.sequence import VisualSequence
 from seefar.synthetic.questions import vocabulary
 from seefar.synthetic.shapes import SHAPES
 from seefar.training.fit import Progress, fit
-from seefar.training.worlds import COLOUR_LIST, Reel, reels, some_look, wording
+from seefar.training.worlds import COLOUR_LIST, Reel, Thing, reels, some_look, wording
 from seefar.vlm.pico import LEAST, MARGIN, PER_FRAME, THRESHOLD, Pico
 from seefar.vlm.pointing import collate, gather_evidence, read_packed
 from seefar.vlm.text import Words
 from seefar.vlm.tiny import Evidence, FrameText, Narrator
 
-FILMS, CHECK_FILMS = 120, 8
+FILMS = 120
+STEPS = (2600, 4000)
 
 
 class Supervised(nn.Module):
@@ -41,7 +43,9 @@ class Supervised(nn.Module):
         self.names = nn.Linear(dim, len(COLOUR_LIST) + len(SHAPES) + 11 + 1)
 
 
-def relevance_batch(films: list[Reel], words: Words, *, frames: int = 160, queries: int = 56) -> Callable[[int], dict[str, Any]]:
+def relevance_batch(
+    films: list[Reel], words: Words, *, frames: int = 160, queries: int = 56
+) -> Callable[[int], dict[str, Any]]:
     """Frames of many films against phrases and questions, with the truth of every pair."""
     active = [(f, t) for f, film in enumerate(films) for t, s in enumerate(film.scenes) if s.things or s.cards]
     photos = [(f, t) for f, t in active if any(c[0] == "photograph" for c in films[f].scenes[t].cards)]
@@ -50,7 +54,9 @@ def relevance_batch(films: list[Reel], words: Words, *, frames: int = 160, queri
         rng = np.random.default_rng([step, 11])
         picks = [active[i] for i in rng.integers(len(active), size=int(frames * 0.75))]
         picks += [photos[i] for i in rng.integers(len(photos), size=int(frames * 0.08))]
-        picks += [(f, int(rng.integers(len(films[f].scenes)))) for f in rng.integers(len(films), size=frames - len(picks))]
+        picks += [
+            (f, int(rng.integers(len(films[f].scenes)))) for f in rng.integers(len(films), size=frames - len(picks))
+        ]
         scenes = [films[f].scenes[t] for f, t in picks]
         texts, labels = [], []
         for q in range(queries):
@@ -63,7 +69,9 @@ def relevance_batch(films: list[Reel], words: Words, *, frames: int = 160, queri
                 shown = scenes[rng.integers(frames)] if rng.random() < 0.75 else None
                 looks = [some_look(rng, shown) for _ in range(int(rng.choice([1, 2, 3], p=[0.76, 0.12, 0.12])))]
                 if len(looks) > 1:
-                    looks = [l for l in looks if None not in l and l[0] not in ("word", "photograph")][:3] or looks[:1]
+                    looks = [
+                        look for look in looks if None not in look and look[0] not in ("word", "photograph")
+                    ] or looks[:1]
                 texts.append(wording(rng, looks))
             labels.append([any(s.shows(look) for look in looks) for s in scenes])
         coded = [words.encode(text) for text in texts]
@@ -71,8 +79,8 @@ def relevance_batch(films: list[Reel], words: Words, *, frames: int = 160, queri
         for row, code in zip(padded, coded, strict=True):
             row[: len(code)] = torch.tensor(code)
         named = [
-            (n, *thing.centre, COLOUR_LIST.index(thing.colour), SHAPES.index(thing.shape), 10 if thing.number is None else thing.number, thing.squashed)
-            for n, s in enumerate(scenes) for thing in s.things
+            (n, *t.centre, *thing_names(t), t.squashed)
+            for n, s in enumerate(scenes) for t in s.things
         ]  # fmt: skip
         return {
             "frames": torch.stack([films[f].frames[t] for f, t in picks]),
@@ -85,8 +93,14 @@ def relevance_batch(films: list[Reel], words: Words, *, frames: int = 160, queri
     return make
 
 
+def thing_names(thing: Thing) -> tuple[int, int, int]:
+    """Class numbers of colour, shape and number, 10 where it carries none."""
+    number = 10 if thing.number is None else thing.number
+    return COLOUR_LIST.index(thing.colour), SHAPES.index(thing.shape), number
+
+
 def relevance_loss(model: nn.Module, data: dict[str, Any]) -> tuple[Tensor, dict[str, float]]:
-    """Sigmoid loss (arXiv 2303.15343) of every frame with every text, plus cross entropy of the names at the centres."""
+    """Sigmoid loss (arXiv 2303.15343) of every frame with every text, plus cross entropy of the centres' names."""
     assert isinstance(model, Supervised)
     eyes = model.eyes
     with torch.autocast("cpu", torch.bfloat16):
@@ -118,16 +132,28 @@ def relevance_loss(model: nn.Module, data: dict[str, Any]) -> tuple[Tensor, dict
     return 10 * match + 0.5 * names, figures
 
 
+@dataclass(frozen=True)
 class Lesson:
-    """One question of a film, ready for the language model: which tokens it is shown, and the answer as targets."""
+    """One question of a film, ready for the language model: the tokens it is shown, and the answer as targets.
 
-    def __init__(self, film: int, which: Tensor, words: list[int], steps: list[Tensor | int]):
-        self.film, self.which, self.words, self.steps = film, which, words, steps
+    Args:
+        which: positions of the kept tokens in the film. heard, worth: the question as the dual encoder reads it.
+        steps: a word's number, or (K,) bool of the tokens that may be pointed at.
+    """
+
+    film: int
+    which: Tensor
+    words: list[int]
+    heard: Tensor
+    worth: Tensor
+    steps: list[Tensor | int]
 
 
 @torch.inference_mode()
-def lessons(eyes: FrameText, films: list[Reel], seen: list[VisualSequence], words: Words, *, progress: Progress | None = None) -> list[Lesson]:
-    """Every question of every film with its evidence chosen as ``pico`` chooses it, one in five by looking evenly instead."""
+def lessons(
+    eyes: FrameText, films: list[Reel], seen: list[VisualSequence], words: Words, *, progress: Progress | None = None
+) -> list[Lesson]:
+    """Every question of every film with its evidence: four in five chosen as ``pico`` chooses, the others evenly."""
     made = []
     rng = np.random.default_rng(5)
     P = eyes.grid[0] * eyes.grid[1]
@@ -139,72 +165,87 @@ def lessons(eyes: FrameText, films: list[Reel], seen: list[VisualSequence], word
         for question in film.questions:
             coded = words.encode(question.question)
             heard, worth = eyes.hear(torch.tensor([coded]))
+            scores_TP = eyes.relevance(tokens, heard, worth).amax(1).reshape(-1, P)
             kind = rng.random()
             if kind < 0.8:
-                scores = eyes.relevance(tokens, heard, worth).amax(1)
-                memory = Shortlist(lambda _, s=scores: s, 2000, per_frame=PER_FRAME, margin=MARGIN, threshold=THRESHOLD, least=LEAST)
-                memory.write(seq)
-                kept = memory.read(2000)
-                row, col = (kept.box[0, :, 0] * eyes.grid[0]).round().long(), (kept.box[0, :, 1] * eyes.grid[1]).round().long()
-                which = kept.span[0, :, 0].long() * P + row * eyes.grid[1] + col
-            else:
-                count = int(rng.integers(8, 24))
-                at = (np.linspace(0, len(film.frames), count, endpoint=False) + rng.uniform(0, len(film.frames) / count)).astype(int)
-                which = (torch.from_numpy(at)[:, None] * P + torch.arange(P)).flatten()
-            steps: list[Tensor | int] = []
-            for what, value in question.steps:
-                if what == "word":
-                    steps.append(words.index[str(value)])
-                    continue
-                second = seconds[which]
-                hit = (second >= value[0]) & (second < value[1])
-                if not hit.any():
-                    off = torch.maximum(value[0] - second, second - value[1])
-                    hit = (off == off.min()) & (off < 4)
-                steps.append(hit)
-            if all(isinstance(s, int) or s.any() for s in steps):
-                made.append(Lesson(f, which, coded, [*steps, words.index["<end>"]]))
+                which = _chosen(seq, scores_TP, eyes.grid)
+            else:  # whole frames, or the best patches of more frames
+                count, patches = (int(rng.integers(6, 15)), P) if kind < 0.9 else (int(rng.integers(20, 90)), PER_FRAME)
+                at = torch.from_numpy(np.linspace(rng.uniform(0, 1), len(film.frames) - 1, count).astype(int))
+                which = (at[:, None] * P + scores_TP[at].topk(patches, 1).indices.sort(1).values).flatten()
+            steps = [
+                words.index[str(value)] if what == "word" else _within(seconds[which], *value)
+                for what, value in question.steps
+            ]
+            if all(isinstance(step, int) or step.any() for step in steps):
+                made.append(Lesson(f, which, coded, heard[0], worth[0], [*steps, words.index["<end>"]]))
     return made
 
 
-def lesson_batch(eyes: FrameText, seen: list[VisualSequence], made: list[Lesson], size: int) -> Callable[[int], list[tuple[Lesson, Evidence, Tensor]]]:
-    """Lessons drawn at random, of like length within a batch, some frames dropped at random."""
+def _chosen(seq: VisualSequence, scores_TP: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Positions of the tokens that ``pico`` would keep."""
+    capacity = 2000
+    shortlist = Shortlist(
+        lambda _: scores_TP.reshape(1, -1),
+        capacity,
+        per_frame=PER_FRAME,
+        margin=MARGIN,
+        threshold=THRESHOLD,
+        least=LEAST,
+    )
+    shortlist.write(seq)
+    kept = shortlist.read(capacity)
+    row, column = (kept.box[0, :, 0] * grid[0]).round().long(), (kept.box[0, :, 1] * grid[1]).round().long()
+    return kept.span[0, :, 0].long() * scores_TP.shape[1] + row * grid[1] + column
+
+
+def _within(second: Tensor, first: float, last: float) -> Tensor:
+    """Tokens inside [first, last), or where there are none the nearest ones within four seconds."""
+    hit = (second >= first) & (second < last)
+    if hit.any():
+        return hit
+    off = torch.maximum(first - second, second - last)
+    return (off == off.min()) & (off < 4)
+
+
+def lesson_batch(
+    eyes: FrameText, seen: list[VisualSequence], made: list[Lesson], size: int
+) -> Callable[[int], list[tuple[Lesson, Evidence]]]:
+    """Lessons drawn at random, of like length within a batch."""
     by_length = sorted(range(len(made)), key=lambda i: len(made[i].which))
 
     @torch.inference_mode()
-    def make(step: int) -> list[tuple[Lesson, Evidence, Tensor]]:
+    def make(step: int) -> list[tuple[Lesson, Evidence]]:
         rng = np.random.default_rng([step, 13])
-        spot = int(rng.integers(len(made)))
-        near = np.clip(spot + rng.integers(-len(made) // 12, len(made) // 12 + 1, size), 0, len(made) - 1)
+        spot, reach = int(rng.integers(len(made))), len(made) // 16
+        near = np.clip(spot + rng.integers(-reach, reach + 1, size), 0, len(made) - 1)
         rows = []
-        for i in near:
-            lesson = made[by_length[i]]
-            seq = seen[lesson.film].take(lesson.which[None])
-            heard, worth = eyes.hear(torch.tensor([lesson.words]))
-            rows.append((lesson, gather_evidence(eyes, seq.map(lambda x: x.float()), heard[0], worth[0]), heard[0]))
+        for lesson in (made[by_length[i]] for i in near):
+            shown = seen[lesson.film].take(lesson.which[None]).map(Tensor.float)
+            rows.append((lesson, gather_evidence(eyes, shown, lesson.heard, lesson.worth)))
         return rows
 
     return make
 
 
-def lesson_loss(words: Words) -> Callable[[nn.Module, list[tuple[Lesson, Evidence, Tensor]]], tuple[Tensor, dict[str, float]]]:
+def lesson_loss(words: Words) -> Callable[[nn.Module, list[tuple[Lesson, Evidence]]], tuple[Tensor, dict[str, float]]]:
     """Mean negative log-likelihood of the steps; a pointer is right at any token inside the acceptable seconds."""
 
-    def loss(model: nn.Module, rows: list[tuple[Lesson, Evidence, Tensor]]) -> tuple[Tensor, dict[str, float]]:
+    def loss(model: nn.Module, rows: list[tuple[Lesson, Evidence]]) -> tuple[Tensor, dict[str, float]]:
         assert isinstance(model, Narrator)
         evidence = collate([row[1] for row in rows])
         evidence = Evidence(*(part.clone() for part in evidence))
         B, K = evidence.mask_BK.shape
         L, S = max(len(r[0].words) for r in rows), max(len(r[0].steps) for r in rows)
         code = torch.zeros(B, L, dtype=torch.int64)
-        heard = torch.zeros(B, L, rows[0][2].shape[-1])
+        heard = torch.zeros(B, L, rows[0][0].heard.shape[-1])
         given = torch.full((B, S), words.index["<answer>"])
         pointed = torch.full((B, S), -1)
         V = len(words)
         target = torch.zeros(B, S, V + K, dtype=torch.bool)
-        for b, (lesson, proof, ear) in enumerate(rows):
+        for b, (lesson, proof) in enumerate(rows):
             code[b, : len(lesson.words)] = torch.tensor(lesson.words)
-            heard[b, : len(lesson.words)] = ear
+            heard[b, : len(lesson.words)] = lesson.heard
             for s, step in enumerate(lesson.steps):
                 if isinstance(step, int):
                     target[b, s, step] = True
@@ -227,12 +268,18 @@ def lesson_loss(words: Words) -> Callable[[nn.Module, list[tuple[Lesson, Evidenc
         real = target.any(-1)
         hit = target.gather(-1, chance.argmax(-1, keepdim=True))[..., 0]
         whole = (hit | ~real).all(1).float().mean()
-        return -right[real].mean(), {"steps right": float(hit[real].float().mean()), "answers right": float(whole), "tokens": float(K)}
+        return -right[real].mean(), {
+            "steps right": float(hit[real].float().mean()),
+            "answers right": float(whole),
+            "tokens": float(K),
+        }
 
     return loss
 
 
-def make(folder: Path, out: Path, *, films: int = FILMS, steps: tuple[int, int] = (2600, 3000), progress: Progress | None = None) -> dict[str, Any]:
+def make(
+    folder: Path, out: Path, *, films: int = FILMS, steps: tuple[int, int] = STEPS, progress: Progress | None = None
+) -> dict[str, Any]:
     """Render, train both networks, write the weights; every stage resumes where it was stopped."""
     torch.manual_seed(0)
     began = time.perf_counter()
@@ -241,15 +288,30 @@ def make(folder: Path, out: Path, *, films: int = FILMS, steps: tuple[int, int] 
     train = reels(folder, range(films), eyes.size, progress=progress)
     rendered = time.perf_counter()
     supervised = Supervised(eyes)
-    log = fit(supervised, relevance_batch(train, words), relevance_loss, steps=steps[0], lr=2e-3, folder=folder / "eyes", progress=progress)
+    log = fit(
+        supervised,
+        relevance_batch(train, words),
+        relevance_loss,
+        steps=steps[0],
+        lr=2e-3,
+        folder=folder / "eyes",
+        progress=progress,
+    )
     seen = []
     with torch.inference_mode():
         for film in train:
             parts = [eyes.watch(f, s) for f, s in zip(film.frames.split(100), film.seconds.split(100), strict=True)]
             seen.append(VisualSequence.cat(parts).map(lambda x: x.half()))
-    looked = time.perf_counter()
     made = lessons(eyes, train, seen, words, progress=progress)
-    told = fit(lm, lesson_batch(eyes, seen, made, 32), lesson_loss(words), steps=steps[1], lr=1.5e-3, folder=folder / "lm", progress=progress)
+    told = fit(
+        lm,
+        lesson_batch(eyes, seen, made, 32),
+        lesson_loss(words),
+        steps=steps[1],
+        lr=1.5e-3,
+        folder=folder / "lm",
+        progress=progress,
+    )
     Pico(eyes, lm, words).save(out)
     tail = lambda entries, key: round(float(np.mean([entry[key] for entry in entries[-100:]])), 4)  # noqa: E731
     return {
@@ -278,7 +340,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("build/pico"), help="films and checkpoints")
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "vlm" / "weights" / "pico.safetensors")
     parser.add_argument("--films", type=int, default=FILMS)
-    parser.add_argument("--steps", type=int, nargs=2, default=(2600, 3000))
+    parser.add_argument("--steps", type=int, nargs=2, default=STEPS)
     parser.add_argument("--results", type=Path, default=Path("results/pico.json"))
     asked = parser.parse_args()
     with Bar() as bar:

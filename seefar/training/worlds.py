@@ -12,6 +12,7 @@ from torch import Tensor
 
 from seefar.media import open as open_video
 from seefar.media.sample import Fps
+from seefar.media.write import write_video
 from seefar.synthetic.film import render_film
 from seefar.synthetic.questions import TEMPLATES, Question, ask_about
 from seefar.synthetic.shapes import COLOURS, PHOTOGRAPHS, SHAPES, WORDS, held_out
@@ -77,7 +78,13 @@ class Reel:
 
 
 def reels(
-    folder: Path, seeds: range, size: tuple[int, int], *, minutes: float = 10, split: str = "train", progress: Progress | None = None
+    folder: Path,
+    seeds: range,
+    size: tuple[int, int],
+    *,
+    minutes: float = 10,
+    split: str = "train",
+    progress: Progress | None = None,
 ) -> list[Reel]:
     """Films of these seeds, rendered to H.264 in ``folder`` where they are not there yet, and read back."""
     made = []
@@ -88,7 +95,7 @@ def reels(
         story = write_story(seed, minutes * 60, split=split)
         truth = path.with_suffix(".json")
         if not truth.exists() or json.loads(truth.read_text())["seconds"] != story.seconds:
-            render_film(path, seed=seed, minutes=minutes, rate=1.0, split=split)
+            render_film(path, write_video, seed=seed, minutes=minutes, rate=1.0, split=split)
         cache = path.with_suffix(f".{size[0]}x{size[1]}.npy")
         if not cache.exists():
             np.save(cache, open_video(path).clip(Fps(1.0), size=size).frames.numpy())

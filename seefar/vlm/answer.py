@@ -75,8 +75,11 @@ class Plan:
     """What an answer will take, told before any weight is loaded.
 
     Args:
-        frames: frames to decode. visual_tokens: tokens that reach the language model, at most the budget.
-        kv_bytes: key-value cache of the whole prompt. weight_bytes: the model itself. seconds: expected wall time by stage.
+        frames: frames to decode.
+        visual_tokens: tokens that reach the language model, at most the budget.
+        kv_bytes: key-value cache of the whole prompt.
+        weight_bytes: the model itself.
+        seconds: expected wall time by stage.
     """
 
     model: str
@@ -105,7 +108,7 @@ class Model(ABC):
         recipe: str | None = None,
         progress: Progress | None = None,
     ) -> list[Answer]:
-        """One answer for each question; the film is read once for all of them, in memory that does not grow with its length."""
+        """One answer for each question; the film is read once for all, in memory that does not grow with its length."""
 
 
 def clock(seconds: float) -> str:

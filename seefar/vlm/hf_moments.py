@@ -38,10 +38,10 @@ class Listening(AbstractContextManager["Listening"]):
 
     def _hear(self, layer: nn.Module, given: Any, said: Any) -> None:
         states: Tensor = (said[0] if isinstance(said, tuple) else said)[0].detach()
-        first, self._at = self._at, self._at + len(states)
+        first, self._at, slots = self._at, self._at + len(states), self._slots.to(states.device)
         if first < self._length:
-            here = (self._slots >= first) & (self._slots < self._at)
-            self._film.append(states[self._slots[here] - first].float())
+            here = (slots >= first) & (slots < self._at)
+            self._film.append(states[slots[here] - first].float())
         if self._at >= self._length:
             self._answer.append(states[max(self._length - 1 - first, 0) :].float())
 

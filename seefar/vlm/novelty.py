@@ -5,6 +5,7 @@ R rows of blocks, C columns of blocks. A block is 8 x 8 pixels of a thumbnail 32
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,7 +78,7 @@ class Watch:
         same, source = self._match(cv2, thumb)
         kept = np.zeros(same.shape, bool)
         kept[source[0][same], source[1][same]] = True
-        settled = self._second - self._clock >= 1.0 + 12.0 * self._busy
+        settled = self._rested(1.0)
         gone = self._unread & settled & ~kept
         waiting = self._unread & settled & (second - self._clock > self.patience)
         due = self._take() if gone.sum() > self.lost or waiting.sum() > self.lost else None
@@ -89,9 +90,14 @@ class Watch:
 
     def close(self) -> Reading | None:
         """The last page, if it was not read yet."""
-        if self._frame is None or (self._unread & (self._second - self._clock >= 12.0 * self._busy)).sum() <= self.lost:
+        if self._frame is None or (self._unread & self._rested(0.0)).sum() <= self.lost:
             return None
         return self._take()
+
+    def _rested(self, least: float) -> np.ndarray:
+        """(R, C): blocks at rest for ``least`` seconds, and for longer where they change more often than captions do."""
+        rested: np.ndarray = self._second - self._clock >= least + 12.0 * np.maximum(0.0, self._busy - 0.35)
+        return rested
 
     def _take(self) -> Reading | None:
         if self.taken >= self.burst + self.share * self.seen:
@@ -125,8 +131,15 @@ class Watch:
             self._drift -= steps * BLOCK
             up, left = int(steps[0]), int(steps[1])
             return same | shifted, self._clip(rows - up, columns - left)
-        up, left = round(dy / BLOCK), round(dx / BLOCK)
-        source = self._clip(np.where(by_shift, rows - up, rows), np.where(by_shift, columns - left, columns))
+        ink = _energy(self._thumb)
+        left = round(dx / BLOCK)
+        high, low = (
+            self._clip(rows - up, np.where(by_shift, columns - left, columns))
+            for up in (math.floor(dy / BLOCK), math.ceil(dy / BLOCK))
+        )
+        # a line straddles two rows of blocks, and only the one with its strokes knows when it came
+        up = np.where(ink[high] >= ink[low], high[0], low[0])
+        source = (np.where(by_shift, up, rows), high[1])
         return same | by_shift, source
 
     def _clip(self, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -154,8 +154,8 @@ class Passages:
             _, first, last = self._stretches[mine[int(np.argmax(local))]]
             chance = 1 / (1 + math.exp(-(FOUND[0] + FOUND[1] * float(scores[p]))))
             hits.append(Hit(self.pages[p], first, last, float(scores[p]), chance))
-        if hits:
-            hits.sort(key=lambda hit: (not _same(hit, hits[0]), hit.page.start if _same(hit, hits[0]) else -hit.score))
+        again = {id(hit): _same(hit, hits[0]) for hit in hits}
+        hits.sort(key=lambda hit: (not again[id(hit)], hit.start if again[id(hit)] else -hit.score))
         return hits[:most]
 
     def _features(self, question: str) -> tuple[np.ndarray, np.ndarray, set[str]]:

@@ -1,13 +1,14 @@
-"""``pico``: the model that ships with seefar. It watches a whole film in constant memory and points at what it answers from.
+"""``pico``, the model that ships with seefar: watches a whole film in constant memory, points at what it answers from.
 
 It knows rendered worlds (coloured shapes, handwritten digits, words on cards, sample photographs), not the real one.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from seefar.media.sample import Fps, Sampling, Uniform
+from seefar.media.sample import Fps, Uniform
 from seefar.memory.shortlist import Shortlist
-from seefar.sequence import Clip, VisualSequence
+from seefar.sequence import VisualSequence
 from seefar.vlm.answer import Answer, Cost, Model, Moment, Plan, Progress, clock, peak_bytes
 from seefar.vlm.pointing import Told, gather_evidence, narrate
 from seefar.vlm.text import Words
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from seefar.media import Video
 
 WEIGHTS = Path(__file__).parent / "weights" / "pico.safetensors"
-PER_FRAME, MARGIN, THRESHOLD, LEAST = 4, 2, -1.0, 8
+PER_FRAME, MARGIN, THRESHOLD, LEAST = 3, 2, -1.0, 8
 """How ``pico`` chooses what its language model sees; its weights were trained with these."""
 RECIPES = ("relevance", "uniform", "uniform-patches", "blind")
 LIMITS = "pico knows rendered worlds (coloured shapes, digits, words on cards, sample photographs), not the real one."
@@ -55,7 +56,9 @@ class Pico(Model):
 
         path = Path(path)
         if not path.exists():
-            raise FileNotFoundError(f"{path}: pico's weights are missing; reinstall seefar, or make them with: make pico")
+            raise FileNotFoundError(
+                f"{path}: pico's weights are missing; reinstall seefar, or make them with: make pico"
+            )
         with safe_open(path, "pt") as file:
             words = Words(json.loads(file.metadata()["words"]))
         state = load_file(path)
@@ -91,63 +94,52 @@ class Pico(Model):
         """
         recipe = recipe or "relevance"
         sampling, per_frame = self._sampling(recipe, budget, fps)
-        clock_start = time.perf_counter()
-        seconds = {"read": 0.0, "see": 0.0, "choose": 0.0, "answer": 0.0}
-        coded = [self.words.encode(question) for question in questions]
-        heard = [self._hear(code) for code in coded]
-        threshold = THRESHOLD if recipe == "relevance" else float("-inf")
-        lists = [
-            Shortlist(
-                lambda seq, h=h, w=w: self.eyes.relevance(seq.tokens[0], h[None], w[None])[0].amax(0)[None],
-                budget, per_frame=per_frame, margin=MARGIN if recipe == "relevance" else 0, threshold=threshold, least=LEAST,
-            )
-            for h, w in heard
-        ]  # fmt: skip
-        frames, last = 0, 0.0
-        total = None if video.info.duration is None else round(video.info.duration * fps)
-        clips = iter(()) if recipe == "blind" else self._clips(video, sampling)
+        began = time.perf_counter()
+        heard = [self._hear(question) for question in questions]
+        lists = [self._shortlist(question, recipe, budget, per_frame) for question in heard]
+        seconds = {"read": 0.0, "see": 0.0, "choose": 0.0}
+        frames = 0
+        expected = None if video.info.duration is None else round(video.info.duration * fps)
         mark = time.perf_counter()
-        for clip in clips:
-            seconds["read"] += time.perf_counter() - mark
-            mark = time.perf_counter()
+        for clip in () if recipe == "blind" else video.read(sampling, size=self.eyes.size, chunk=64):
+            marks = [mark, time.perf_counter()]
             seq = self.eyes.watch(clip.frames, clip.seconds)
-            seconds["see"] += time.perf_counter() - mark
-            mark = time.perf_counter()
+            marks.append(time.perf_counter())
             for shortlist in lists:
                 shortlist.write(seq)
-            seconds["choose"] += time.perf_counter() - mark
-            frames, last = frames + len(clip), float(clip.seconds[-1])
-            if progress is not None:
-                progress("watch", frames, total if isinstance(sampling, Fps) else None)
             mark = time.perf_counter()
+            for stage, (start, end) in zip(seconds, itertools.pairwise([*marks, mark]), strict=True):
+                seconds[stage] += end - start
+            frames += len(clip)
+            if progress is not None:
+                progress("watch", frames, expected if isinstance(sampling, Fps) else sampling.count)
         seconds["read"] += time.perf_counter() - mark
         if frames == 0 and recipe != "blind":
             raise ValueError(f"{video.path}: not one frame could be read")
-        patches = self.eyes.grid[0] * self.eyes.grid[1]
         answers = []
-        for i, (question, code, (h, w), shortlist) in enumerate(zip(questions, coded, heard, lists, strict=True)):
+        for question, ear, shortlist in zip(questions, heard, lists, strict=True):
             mark = time.perf_counter()
-            kept = shortlist.read(budget) if recipe != "blind" else self._nothing()
-            told = self._tell(code, h, w, kept)
+            kept = self._nothing() if recipe == "blind" else shortlist.read(budget)
+            told = narrate(self.lm, *ear[:2], gather_evidence(self.eyes, kept, *ear[1:]), self.words.index)
             second = kept.span[0, :, 0]
             moments = [Moment(float(second[t]), float(second[t]), round(p, 4)) for t, p in told.points]
-            looked = tuple(second.unique().tolist()) if recipe != "blind" else ()
-            spent = {**seconds, "answer": time.perf_counter() - mark, "all questions": time.perf_counter() - clock_start}
-            count = int(kept.count[0]) if recipe != "blind" else 0
+            looked = tuple(second[kept.mask[0]].unique().tolist())
+            spent = {**seconds, "answer": time.perf_counter() - mark, "all questions": time.perf_counter() - began}
+            seen, count = frames * self.eyes.grid[0] * self.eyes.grid[1], int(kept.count[0])
             answers.append(
                 Answer(
-                    text=self._phrase(told, [m.start for m in moments]),
-                    moments=tuple(sorted(moments, key=lambda m: -m.score)),
-                    cost=Cost(frames, len(looked), frames * patches, count, spent, peak_bytes()),
+                    text=self._phrase(told, [moment.start for moment in moments]),
+                    moments=tuple(sorted(moments, key=lambda moment: -moment.score)),
+                    cost=Cost(frames, len(looked), seen, count, spent, peak_bytes()),
                     model=self.name,
                     question=question,
                     looked=looked,
-                    sampling={"asked": {"fps": fps, "recipe": recipe}, "used": {"frames": frames, "last second": last}},
+                    sampling={"asked": {"fps": fps, "recipe": recipe}, "used": {"frames": frames}},
                     warnings=(*self._warnings(question), *video.warnings),
                 )
             )
             if progress is not None:
-                progress("answer", i + 1, len(questions))
+                progress("answer", len(answers), len(questions))
         return answers
 
     def plan(self, duration: float, *, budget: int = 4096, fps: float = 1.0, recipe: str | None = None) -> Plan:
@@ -168,24 +160,31 @@ class Pico(Model):
         patches = self.eyes.grid[0] * self.eyes.grid[1]
         per_frame = patches if recipe == "uniform" else PER_FRAME
         if not isinstance(budget, int) or budget < per_frame:
-            raise ValueError(f"Budget too small: {budget} tokens, one frame takes {per_frame}. Smallest for pico with {recipe}: {per_frame}.")
+            raise ValueError(
+                f"Budget too small: {budget} tokens. Smallest for pico with {recipe}: {per_frame}, for one frame."
+            )
         return (Fps(fps) if recipe in ("relevance", "blind") else Uniform(budget // per_frame)), per_frame
 
-    def _clips(self, video: Video, sampling: Sampling) -> Iterator[Clip]:
-        return iter(video.read(sampling, size=self.eyes.size, chunk=64))
+    def _hear(self, question: str) -> tuple[Tensor, Tensor, Tensor]:
+        """Word numbers, words in context and what each is worth; an empty question is one unknown word."""
+        code = torch.tensor(self.words.encode(question) or [self.words.index["<unknown>"]])
+        heard, worth = self.eyes.hear(code[None])
+        return code, heard[0], worth[0]
 
-    def _hear(self, code: list[int]) -> tuple[Tensor, Tensor]:
-        heard, worth = self.eyes.hear(torch.tensor([code or [self.words.index["<unknown>"]]]))
-        return heard[0], worth[0]
+    def _shortlist(self, ear: tuple[Tensor, Tensor, Tensor], recipe: str, budget: int, per_frame: int) -> Shortlist:
+        _, heard, worth = ear
+
+        def relevance(seq: VisualSequence) -> Tensor:
+            return self.eyes.relevance(seq.tokens[0], heard[None], worth[None]).amax(1)
+
+        if recipe == "relevance":
+            return Shortlist(relevance, budget, per_frame=per_frame, margin=MARGIN, threshold=THRESHOLD, least=LEAST)
+        return Shortlist(relevance, budget, per_frame=per_frame, margin=0)
 
     def _nothing(self) -> VisualSequence:
         width = self.eyes.place.shape[1]
         seq = VisualSequence.of_grid(torch.zeros(1, 1, 1, 1, width), torch.zeros(1))
         return VisualSequence(seq.tokens, seq.span, seq.box, seq.mass * 0, seq.segment, seq.mask & False)
-
-    def _tell(self, code: list[int], heard: Tensor, worth: Tensor, kept: VisualSequence) -> Told:
-        evidence = gather_evidence(self.eyes, kept, heard, worth)
-        return narrate(self.lm, torch.tensor(code or [self.words.index["<unknown>"]]), heard, evidence, self.words.index)
 
     def _phrase(self, told: Told, points: list[float]) -> str:
         said = [self.words.all[word] for word in told.words]

@@ -28,7 +28,9 @@ def gather_evidence(eyes: FrameText, seq: VisualSequence, heard_LD: Tensor, wort
     edge = gaps.new_full((1,), FAR)
     before, after = torch.cat([edge, gaps])[frame], torch.cat([gaps, edge])[frame]
     time = torch.stack([before, after], -1).log1p().float()
-    return Evidence(tokens[None], heard_LD[word][None], seq.box.float(), time[None], score[None, :, None], frame[None], seq.mask)
+    return Evidence(
+        tokens[None], heard_LD[word][None], seq.box.float(), time[None], score[None, :, None], frame[None], seq.mask
+    )
 
 
 def collate(rows: list[Evidence]) -> Evidence:
@@ -44,7 +46,7 @@ def collate(rows: list[Evidence]) -> Evidence:
 
 
 def read_packed(lm: Narrator, parts: list[tuple[Tensor, Tensor]]) -> list[Tensor]:
-    """Hidden states of several padded parts read one after the other without gaps; each part is ((B, n, D), mask (B, n))."""
+    """Hidden states of padded parts read one after the other without gaps; each is ((B, n, D), mask (B, n))."""
     x = torch.cat([values for values, _ in parts], 1)
     mask = torch.cat([real for _, real in parts], 1)
     order = (~mask).to(torch.int8).argsort(dim=1, stable=True)
@@ -64,7 +66,9 @@ class Told:
 
 
 @torch.inference_mode()
-def narrate(lm: Narrator, words_L: Tensor, heard_LD: Tensor, evidence: Evidence, specials: dict[str, int], *, steps: int = 14) -> Told:
+def narrate(
+    lm: Narrator, words_L: Tensor, heard_LD: Tensor, evidence: Evidence, specials: dict[str, int], *, steps: int = 14
+) -> Told:
     """Answer greedily: the state after question and evidence is carried, each step reads one token.
 
     A step points if some frame, its tokens taken together, is more probable than any word; it then points at the

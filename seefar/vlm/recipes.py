@@ -38,11 +38,12 @@ class Recipe:
     """A named way to keep the budget.
 
     Args:
+        name: how it is called.
         make: builds the compressor.
         whole_frames: the budget must hold one whole frame of tokens.
-        name: how it is called.
         plan: ``plan(seq, budget)`` gives as many tokens as the compressor will, with as many distinct times or more,
             without looking at features.
+        keeps_all: nothing makes fewer tokens, so no more frames may be read than fit.
     """
 
     name: str

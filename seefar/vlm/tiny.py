@@ -47,7 +47,9 @@ class FrameText(nn.Module):
     def watch(self, frames: Tensor, seconds: Tensor) -> VisualSequence:
         """Frames (T, 3, H, W) uint8 and their seconds to one row of T * P tokens of width D."""
         if tuple(frames.shape[-2:]) != self.size:
-            raise ValueError(f"FrameText: frames must be {self.size}, got {tuple(frames.shape[-2:])}; resize while reading")
+            raise ValueError(
+                f"FrameText: frames must be {self.size}, got {tuple(frames.shape[-2:])}; resize while reading"
+            )
         pixels = frames.to(self.place.dtype)[None] / 255 - 0.45
         seq = self.eye(pixels, seconds)
         T, P = len(frames), self.grid[0] * self.grid[1]

@@ -72,8 +72,8 @@ class WrappedModel(Model):
     Args:
         model: the ...ForConditionalGeneration.
         processing: its tokenizer, template and pixel settings.
-        compress: a compressor or the name of a recipe, used where ``answer`` is given no recipe; None keeps all tokens of
-            as many frames as fit.
+        compress: a compressor or the name of a recipe, used where ``answer`` is given no recipe; None keeps all tokens
+            of as many frames as fit.
         name: how answers call it.
         chunk: frames encoded at a time.
         positions: for families with positions in time, row and column: "published", or "transformers" for what 5.23
@@ -288,16 +288,8 @@ class WrappedModel(Model):
         embed = self.model.get_input_embeddings()
         return embed(torch.tensor([ids], device=self.model.device))
 
-    def _compressor(self, name: str | None) -> Compressor:
-        if name is None and self.compress is not None:
-            return self.compress
-        return recipe_named(name).make()
-
-    def _choose(self, video: Video, budget: int, fps: float, name: str | None) -> Frames:
-        if name is None and self.compress is not None:
-            return choose_frames(self.family, False, False, video, budget, fps, self.max_frames)
-        how = recipe_named(name)
-        return choose_frames(self.family, how.whole_frames, how.name == "identity", video, budget, fps, self.max_frames)
+    def _recipe(self, name: str | None) -> Recipe:
+        return self.recipe if name is None else recipe_named(name)
 
 
 def wrap(

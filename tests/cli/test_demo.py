@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from seefar.cli import app, demo
+from seefar.vlm.answer import Answer, Cost, Moment
 
 
 def test_a_film_is_rendered_once_and_again_only_when_it_is_another(tmp_path):
@@ -54,6 +55,16 @@ def test_a_wrong_answer_is_no_fault_and_mostly_wrong_answers_are(tmp_path, monke
     done = CliRunner().invoke(app, ["demo", "--folder", str(tmp_path / "demo")])
     assert done.exit_code == code
     assert ("seefar doctor" in done.stdout) == bool(code)
+
+
+@pytest.mark.parametrize(
+    ("start", "good"), [(97.9, False), (98.0, True), (110.0, True), (122.0, True), (122.1, False), (None, False)]
+)
+def test_a_moment_is_right_within_two_seconds_of_the_words(start, good):
+    moments = () if start is None else (Moment(start, start + 60, 0.9), Moment(100, 120, 0.2))
+    given = Answer("", moments, Cost(1, 1, 1, 1, {}, 1), "reader")
+    assert demo.found({"question": "?", "start": 100.0, "end": 120.0}, given) == good
+    assert demo.found({"question": "?"}, given) == (start is None)
 
 
 @pytest.mark.slow

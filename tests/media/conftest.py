@@ -34,7 +34,9 @@ def _number(picture: np.ndarray) -> int:
     value = 0
     for bit in range(BITS):
         left, right = bit * width / BITS, (bit + 1) * width / BITS
-        value |= int(rows[int(left + (right - left) / 4) : int(np.ceil(right - (right - left) / 4))].mean() > 125) << bit
+        value |= (
+            int(rows[int(left + (right - left) / 4) : int(np.ceil(right - (right - left) / 4))].mean() > 125) << bit
+        )
     return value
 
 
@@ -88,7 +90,7 @@ def remux() -> Callable[..., Path]:
             stream = old.streams.video[0]
             fresh = new.add_stream_from_template(stream)
             for packet in old.demux(stream):
-                if packet.dts is None:
+                if not packet.size:
                     continue
                 packet.pts += int(shift / packet.time_base)
                 packet.dts += int(shift / packet.time_base)

@@ -1,7 +1,9 @@
 """Files that are no films, and films that are hurt: a clear error or what can be read, never a crash and never a hang."""
 
+import io
 import math
 import re
+import time
 
 import numpy as np
 import pytest
@@ -78,27 +80,35 @@ def test_a_cover_picture_does_not_make_sound_a_film(tmp_path, picture):
     import av
     from PIL import Image
 
-    Image.fromarray(picture(3)).save(tmp_path / "cover.png")
-    with av.open(str(tmp_path / "cover.png")) as cover, av.open(str(tmp_path / "song.mka"), "w") as song:
+    Image.fromarray(picture(3)).save(tmp_path / "cover.jpg")
+    with av.open(str(tmp_path / "cover.jpg")) as cover, av.open(str(tmp_path / "song.mp4"), "w") as song:
         sound = song.add_stream("aac", rate=44100)
         art = song.add_stream_from_template(cover.streams.video[0])
         art.disposition = av.stream.Disposition.attached_pic
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 44100), np.float32), format="fltp", layout="mono")
         frame.sample_rate = 44100
+        song.start_encoding()
         for packet in cover.demux(video=0):
             if packet.size:
                 packet.stream = art
                 song.mux(packet)
         song.mux(sound.encode(frame))
         song.mux(sound.encode(None))
+    with av.open(str(tmp_path / "song.mp4")) as made:
+        assert len(made.streams.video) == 1, "the cover is a picture stream"
     with pytest.raises(MediaError, match="only sound"):
-        _ = seefar.media.open(tmp_path / "song.mka").info
+        _ = seefar.media.open(tmp_path / "song.mp4").info
 
 
-def test_a_playlist_on_disk_does_not_make_us_call_hosts(tmp_path):
-    (tmp_path / "list.m3u8").write_text("#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nhttp://127.0.0.1:9/a.ts\n")
+def test_a_playlist_neither_calls_hosts_nor_hangs(tmp_path, whole):
+    text = f"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nhttp://127.0.0.1:9/a.ts\n#EXTINF:5,\n{whole['ts']}\n"
+    (tmp_path / "list.m3u8").write_text(text)
+    with pytest.raises(MediaError, match="not a playlist"):
+        seefar.media.open(tmp_path / "list.m3u8")
+    begin = time.monotonic()
     with pytest.raises(MediaError):
-        _ = seefar.media.open(tmp_path / "list.m3u8").info
+        _ = seefar.media.open(io.BytesIO(text.encode())).info
+    assert time.monotonic() - begin < 5
 
 
 @pytest.mark.parametrize(("kind", "part"), [("front", 0.3), ("front", 0.7), ("front", 0.95), ("mkv", 0.5), ("ts", 0.5)])
@@ -107,8 +117,11 @@ def test_a_truncated_film_gives_what_is_there_and_says_what_is_not(tmp_path, who
     oracle = [number(picture) for _, picture, _ in plain(path)]
     video = seefar.media.open(path)
     clip = video.clip(Fps(1000))
-    assert [number(frame) for frame in clip.frames] == oracle == list(range(len(oracle)))
-    assert 0.6 * part < len(oracle) / 240 < 1.2 * part
+    got = [number(frame) for frame in clip.frames]
+    # one thread patches the frame in which the cut falls, several give it up; all others must be there
+    assert set(oracle) - set(got) <= set(oracle[-3:]) and len(oracle) - len(got) <= 1
+    assert got == sorted(got) and len(set(range(oracle[-1])) - set(oracle)) <= 1
+    assert 0.4 * part < len(oracle) / 240 < 1.2 * part
     if kind != "ts":  # whose header promises nothing
         assert any("breaks off" in text or "could not be decoded" in text for text in video.warnings)
 
@@ -119,19 +132,22 @@ def test_undecodable_frames_are_counted_and_dated(tmp_path, whole, plain, number
 
     path = hurt(whole["front"], tmp_path / "day.mp4", zero)
     oracle = [(pts * float(base), number(picture)) for pts, picture, base in plain(path)]
-    missing = sorted(set(range(240)) - {round(second * 24) for second, _ in oracle})
-    assert missing, "the damage must hit"
     video = seefar.media.open(path)
     clip = video.clip(Fps(24))
-    assert [round(second * 24) for second in clip.seconds.tolist()] == [round(second * 24) for second, _ in oracle]
-    assert video.report.damaged == len(missing) and video.report.decoded == len(oracle)
+    there = {round(second * 24) for second in clip.seconds.tolist()}
+    lost = set(range(240)) - {round(second * 24) for second, _ in oracle}
+    missing = sorted(set(range(240)) - there)
+    assert lost, "the damage must hit"
+    # one thread patches the frame that the damage begins in, several give it up
+    assert lost <= set(missing) and len(missing) - len(lost) <= 1 and len(there) == len(clip)
+    assert video.report.damaged == len(missing) and video.report.decoded == len(clip)
     assert video.report.first_damage_seconds == pytest.approx(missing[0] / 24)
     second = missing[0] // 24
     text = f"day.mp4: {len(missing)} of 240 frames could not be decoded (first at 00:00:{second:02d})"
     assert video.warnings == [text]
     # the frame before stands in, under its own time, for an asked time; and a sampling without repeats drops it
     middle = missing[len(missing) // 2]
-    before = max(round(second * 24) for second, _ in oracle if round(second * 24) < middle)
+    before = max(index for index in there if index < middle)
     clip = video.clip(Times([middle / 24, middle / 24]))
     assert [round(second * 24) for second in clip.seconds.tolist()] == [before, before]
 

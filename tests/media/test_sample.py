@@ -95,7 +95,8 @@ def test_rates_must_be_positive(rate):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "message"), [([], "at least one"), ([2, 1], "rising order"), ([-1], "0 or more"), ([math.nan], "0 or more")]
+    ("seconds", "message"),
+    [([], "at least one"), ([2, 1], "rising order"), ([-1], "0 or more"), ([math.nan], "0 or more")],
 )
 def test_times_must_rise_from_zero(seconds, message):
     with pytest.raises(ValueError, match=message):

@@ -44,7 +44,10 @@ def with_sound(source, path, sound_at, picture_at):
     """The film with a second of silence from ``sound_at`` on, its pictures moved by ``picture_at`` seconds."""
     import av
 
-    with av.open(str(source)) as old, av.open(str(path), "w", container_options={"avoid_negative_ts": "disabled"}) as new:
+    with (
+        av.open(str(source)) as old,
+        av.open(str(path), "w", container_options={"avoid_negative_ts": "disabled"}) as new,
+    ):
         pictures = new.add_stream_from_template(old.streams.video[0])
         sound = new.add_stream("mp2", rate=48000)
         sound.codec_context.time_base = Fraction(1, 48000)

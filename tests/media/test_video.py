@@ -27,7 +27,11 @@ KINDS = {
     "vp9": ("i.webm", {"gop": 24, "codec": "libvpx-vp9", "options": {"deadline": "realtime", "cpu-used": "8"}}),
     "vp8 with hidden frames": (
         "j.webm",
-        {"gop": 24, "codec": "libvpx", "options": {"auto-alt-ref": "1", "lag-in-frames": "16", "cpu-used": "5", "b": "500k"}},
+        {
+            "gop": 24,
+            "codec": "libvpx",
+            "options": {"auto-alt-ref": "1", "lag-in-frames": "16", "cpu-used": "5", "b": "500k"},
+        },
     ),
     "mpeg4 in avi": ("k.avi", {"gop": 12, "codec": "mpeg4", "options": {"bf": "2", "b": "900k"}}),
     "mpeg2 program stream": ("l.mpg", {"gop": 12, "codec": "mpeg2video", "options": {"bf": "2", "b": "2M"}}),
@@ -56,7 +60,9 @@ def films(tmp_path_factory, pictures, remux, plain):
     base = write_video(folder / "base.mp4", pictures(COUNT), 25, **options)
     keep = {"container_options": {"avoid_negative_ts": "disabled", "use_editlist": "1"}}
     for kind, (name, shift) in SHIFTED.items():
-        more = keep | {"container_options": keep["container_options"] if "mp4" in name else {"avoid_negative_ts": "disabled"}}
+        more = keep | {
+            "container_options": keep["container_options"] if "mp4" in name else {"avoid_negative_ts": "disabled"}
+        }
         paths[kind] = remux(base, folder / name, shift=shift, **more)
     known = {}
     for kind, path in paths.items():

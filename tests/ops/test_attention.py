@@ -192,30 +192,30 @@ def test_tiles_out_of_reach_are_never_computed(monkeypatch):
 
 def test_a_named_backend_says_why_it_cannot_and_the_choice_goes_on_to_the_next():
     given = inputs(30)
-    with pytest.raises(RuntimeError, match="sdpa.*log-sum-exp"):
+    with pytest.raises(RuntimeError, match=r"sdpa.*log-sum-exp"):
         attention(**given, return_lse=True, backend="sdpa")
-    with pytest.raises(RuntimeError, match="without a key"):
+    with pytest.raises(RuntimeError, match=r"without a key"):
         attention(**inputs(30, 20), causal=True, backend="sdpa")
     long = {key: value.float() for key, value in inputs(1100, H=1, Hkv=1).items()}
-    with pytest.raises(RuntimeError, match="mask of 1 x 1100 x 1100"):
+    with pytest.raises(RuntimeError, match=r"mask of 1 x 1100 x 1100"):
         attention(**long, window=3, backend="sdpa")
     assert attention(**long, window=3).isfinite().all()
 
 
 def test_misfits_are_refused_with_what_to_do():
     given = inputs(8)
-    with pytest.raises(ValueError, match="4 query heads cannot share 3 key heads"):
+    with pytest.raises(ValueError, match=r"4 query heads cannot share 3 key heads"):
         attention(**given | {"k": torch.ones(2, 3, 8, 6).double(), "v": torch.ones(2, 3, 8, 6).double()})
     with pytest.raises(ValueError, match=r"got q \(2, 4, 8, 6\), k \(2, 2, 8, 6\), v \(2, 2, 7, 5\)"):
         attention(**given | {"v": given["v"][:, :, :7]})
     for window in (0, -1, 2.5, True):
-        with pytest.raises(ValueError, match="window must be a positive int"):
+        with pytest.raises(ValueError, match=r"window must be a positive int"):
             attention(**given, window=window)
-    with pytest.raises(ValueError, match="one dtype and device.*torch.float32"):
+    with pytest.raises(ValueError, match=r"one dtype and device.*torch.float32"):
         attention(**given | {"k": given["k"].float()})
     with pytest.raises(ValueError, match=r"segments must be \(B, N\) and \(B, M\)"):
         attention(**inputs(4, 8), segments=torch.zeros(2, 4, dtype=torch.int64))
-    with pytest.raises(ValueError, match="int64"):
+    with pytest.raises(ValueError, match=r"int64"):
         attention(**given, segments=torch.zeros(2, 8))
     with pytest.raises(ValueError, match=r"unknown backend 'flash'"):
         attention(**given, backend="flash")

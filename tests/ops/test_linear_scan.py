@@ -103,7 +103,7 @@ def test_misfits_are_refused_with_what_to_do():
         linear_scan(x, x, torch.ones(3))
     with pytest.raises(ValueError, match=r"call b.to\(a\)"):
         linear_scan(x, x.double())
-    with pytest.raises(ValueError, match="unknown backend 'cuda'.*blocked"):
+    with pytest.raises(ValueError, match=r"unknown backend 'cuda'.*blocked"):
         linear_scan(x, x, backend="cuda")
-    with pytest.raises(RuntimeError, match="needs float32 or float64, got torch.bfloat16"):
+    with pytest.raises(RuntimeError, match=r"needs float32 or float64, got torch.bfloat16"):
         linear_scan(x.bfloat16(), x.bfloat16(), backend="numba")

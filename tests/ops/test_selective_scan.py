@@ -94,7 +94,7 @@ def test_it_is_mambapys_parallel_scan(backend):
     from mambapy.pscan import pscan
 
     given = inputs(96, 12, 4)
-    u, dt, A, B, C = (given[key].requires_grad_() for key in "u dt A B C".split())
+    u, dt, A, B, C = (given[key].requires_grad_() for key in ("u", "dt", "A", "B", "C"))
     h = pscan(torch.exp(dt[..., None] * A), dt[..., None] * B[:, :, None] * u[..., None])
     want = (h @ C[..., None])[..., 0]
     got, _ = selective_scan(u, dt, A, B, C, backend=backend)
@@ -182,9 +182,9 @@ def test_misfits_are_refused_with_what_to_do():
         selective_scan(**given | {"z": given["z"].float()})
     with pytest.raises(ValueError, match=r"u must be \(Bt, N, D\)"):
         selective_scan(**given | {"u": given["u"][0]})
-    with pytest.raises(ValueError, match="unknown backend 'triton'"):
+    with pytest.raises(ValueError, match=r"unknown backend 'triton'"):
         selective_scan(**given, backend="triton")
     half = {key: value.bfloat16() for key, value in given.items()}
-    with pytest.raises(RuntimeError, match="needs float32 or float64, got torch.bfloat16"):
+    with pytest.raises(RuntimeError, match=r"needs float32 or float64, got torch.bfloat16"):
         selective_scan(**half, backend="numba")
     assert selective_scan(**half)[0].dtype == torch.bfloat16

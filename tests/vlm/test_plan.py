@@ -95,6 +95,12 @@ def test_without_a_compressor_the_budget_is_the_cap():
     assert choose_frames(family, recipe(None), TwoHours(), budget=4096, fps=1 / 600).warnings == ()
 
 
+def test_what_follows_the_film_is_paid_for_from_the_budget_too():
+    family = LlavaOnevision(large(), {})
+    for budget, frames in ((196 * 7, 6), (196 * 7 + 1, 7)):
+        assert len(choose_frames(family, recipe(None), TwoHours(), budget=budget, fps=1.0).seconds) == frames
+
+
 def large():
     from transformers import LlavaOnevisionConfig
 

@@ -4,7 +4,7 @@ B batch, H query heads, Hkv key heads, N queries, M keys, d width of a head.
 
 | backend | runs | memory |
 |---|---|---|
-| sdpa | where no log-sum-exp is asked for, no query may lack a key, and the mask is small or needless | PyTorch's choice |
+| sdpa | no log-sum-exp asked for, no query may lack a key, the mask small or needless | PyTorch's choice |
 | tiled | floating dtypes on any device | O(N + M), forward and backward; skips what no query of a tile may see |
 | reference | anything | O(N M) |
 """

@@ -35,7 +35,7 @@ class _BlockedScan(torch.autograd.Function):
         return h
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, dh: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
+    def backward(ctx: torch.autograd.function.FunctionCtx, dh: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         a, h0, h = ctx.saved_tensors  # type: ignore[attr-defined]
         gain = a.conj() if a.is_complex() else a
         later = torch.cat([gain[:, 1:], torch.zeros_like(gain[:, :1])], 1)

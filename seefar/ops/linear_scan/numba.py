@@ -37,10 +37,11 @@ class _LinearScan(torch.autograd.Function):
         arrays = [t.numpy() for t in (a, b, h0)]
         h_array, least = h.numpy(), tiny(a.dtype)
         blocks = -(-a.shape[2] // _kernels.LANES)
+        kernel: Any = _kernels.forward
 
         def piece(i: int) -> None:
             row, block = divmod(i, blocks)
-            _kernels.forward(row, block * _kernels.LANES, *arrays, least, h_array)
+            kernel(row, block * _kernels.LANES, *arrays, least, h_array)
 
         spread(piece, a.shape[0] * blocks, work=a.numel())
         ctx.save_for_backward(a, h0, h)
@@ -55,10 +56,11 @@ class _LinearScan(torch.autograd.Function):
         da, db, dh0 = torch.empty_like(a), torch.empty_like(a), torch.empty_like(h0)
         inputs, outputs = [t.numpy() for t in (a, h0, h, dh.contiguous())], [t.numpy() for t in (da, db, dh0)]
         least, blocks = tiny(a.dtype), -(-a.shape[2] // _kernels.LANES)
+        kernel: Any = _kernels.backward
 
         def piece(i: int) -> None:
             row, block = divmod(i, blocks)
-            _kernels.backward(row, block * _kernels.LANES, *inputs, least, *outputs)
+            kernel(row, block * _kernels.LANES, *inputs, least, *outputs)
 
         spread(piece, a.shape[0] * blocks, work=a.numel())
         return da, db, dh0

@@ -4,7 +4,7 @@ Bt batch, N tokens, D channels, S states a channel.
 
 | backend | runs on | gradients |
 |---|---|---|
-| numba | CPU, float32 and float64; `pip install 'seefar[fast]'` | one fused kernel; states are kept at every 32nd token |
+| numba | CPU, float32 and float64; `pip install 'seefar[fast]'` | one fused kernel; every 32nd state is kept |
 | reference | anything | autograd through the loop |
 """
 

@@ -50,10 +50,11 @@ class _SelectiveScan(torch.autograd.Function):
         least = tiny(u.dtype)
         inputs = [t.numpy() for t in (u, dt, rate, B, C, skip, gate, h0)]
         outputs = [t.numpy() for t in (y, h_last, kept)]
+        kernel: Any = _kernels.forward
 
         def piece(i: int) -> None:
             b, block = divmod(i, blocks)
-            _kernels.forward(b, block * _kernels.LANES, *inputs, least, *outputs, z is not None, keep)
+            kernel(b, block * _kernels.LANES, *inputs, least, *outputs, z is not None, keep)
 
         spread(piece, Bt * blocks, work=u.numel() * S)
         ctx.has_skip, ctx.has_gate = D is not None, z is not None
@@ -80,10 +81,11 @@ class _SelectiveScan(torch.autograd.Function):
         rate = (A * log2(e)).contiguous()
         inputs = [t.numpy() for t in (u, dt, rate, B, C, skip, gate, kept)]
         outputs = [t.contiguous().numpy() for t in (dy, dh_last, du, ddt, dA, dB, dC, dD, dz, dh0)]
+        kernel: Any = _kernels.backward
 
         def piece(i: int) -> None:
             b, block = divmod(i, blocks)
-            _kernels.backward(b, block * _kernels.LANES, *inputs, least, *outputs, ctx.has_gate)
+            kernel(b, block * _kernels.LANES, *inputs, least, *outputs, ctx.has_gate)
 
         spread(piece, Bt * blocks, work=u.numel() * S * 3)
         return (
