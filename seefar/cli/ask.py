@@ -38,32 +38,32 @@ def answer(request: Request, report: Path | None) -> dict[str, Any]:
     door.check_limits(request.budget, request.fps)
     if report is not None and not report.absolute().parent.is_dir():
         raise ValueError(f"--report: there is no folder {report.absolute().parent}")
-    film = media.open(request.video)
-    chosen = {"asked": request.model, "used": request.model}
-    if request.model == "auto":
-        choice = door.choose(film)
-        chosen |= {"used": choice.name, "why": choice.why}
-        aside().print(f"model: {choice.name}, because {choice.why}", style="dim", soft_wrap=True)
-    with progress_bars() as progress:
-        answers = door.ask(
-            film,
-            request.questions,
-            model=chosen["used"],
-            budget=request.budget,
-            fps=request.fps,
-            recipe=request.recipe,
-            progress=progress,
-        )
-    if not request.quiet:
-        for number, given in enumerate(answers):
-            out().print("\n" * bool(number), end="")
-            show_answer(out(), given, request.budget)
-    show_warnings(aside(), answers)
-    if report is not None:
-        from seefar.vlm.report import write_report
+    with media.open(request.video) as film:
+        chosen = {"asked": request.model, "used": request.model}
+        if request.model == "auto":
+            choice = door.choose(film)
+            chosen |= {"used": choice.name, "why": choice.why}
+            aside().print(f"model: {choice.name}, because {choice.why}", style="dim", soft_wrap=True)
+        with progress_bars() as progress:
+            answers = door.ask(
+                film,
+                request.questions,
+                model=chosen["used"],
+                budget=request.budget,
+                fps=request.fps,
+                recipe=request.recipe,
+                progress=progress,
+            )
+        if not request.quiet:
+            for number, given in enumerate(answers):
+                out().print("\n" * bool(number), end="")
+                show_answer(out(), given, request.budget)
+        show_warnings(aside(), answers)
+        if report is not None:
+            from seefar.vlm.report import write_report
 
-        write_report(report, film, answers)
-        aside().print(f"report: {report}", style="dim", soft_wrap=True)
+            write_report(report, film, answers)
+            aside().print(f"report: {report}", style="dim", soft_wrap=True)
     return {
         "video": request.video,
         "model": chosen,

@@ -60,7 +60,9 @@ def _film(console: Console, folder: Path, minutes: float) -> float:
     from seefar.vlm.pico import Pico
 
     _heading(console, f"A film of {minutes:g} minutes whose contents are known")
-    truth = rendered(folder / "film.mp4", partial(render_film, rate=RATE), seed=FILM_SEED, minutes=minutes)
+    truth = rendered(
+        folder / "film.mp4", partial(render_film, write=media.write_video, rate=RATE), seed=FILM_SEED, minutes=minutes
+    )
     video = media.open(folder / "film.mp4")
     console.print(
         f"{folder / 'film.mp4'}, {clock(round(video.info.duration or 0))}, {video.info.frames:,} frames",

@@ -80,7 +80,7 @@ def run(threads: int = 2, repeats: int = 5, *, sizes: Sizes = FULL) -> dict[str,
         limits = _limits(sizes)
         result: dict[str, Any] = {
             "machine": _machine(threads),
-            "sizes": asdict(sizes),
+            "sizes": asdict(sizes) | {"attention_tokens": list(sizes.attention_tokens)},
             "repeats": repeats,
             "limits": limits,
             "selective_scan": _selective_scan(sizes, repeats, threads, limits),

@@ -6,7 +6,7 @@ colour, words shown on cards, and photographs flashed for a moment; in between t
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -161,6 +161,27 @@ def write_story(
     )  # fmt: skip
 
 
+def write_drill(seed: int, seconds: float) -> Story:
+    """A training film without a plot: each second shows something else, so that every handwriting and photograph is met."""
+    rng = np.random.default_rng([seed, 4211])
+    people: list[Character] = []
+    sightings: list[Sighting] = []
+    words: list[Card] = []
+    photographs: list[Card] = []
+    for second in map(float, range(int(seconds))):
+        what = rng.random()
+        card = Card("", second, second + 1, int(rng.integers(1 << 30)))
+        if what < 0.3:
+            photographs.append(replace(card, text=str(rng.choice(list(PHOTOGRAPHS)))))
+        elif what < 0.42:
+            words.append(replace(card, text=str(rng.choice(WORDS))))
+        else:
+            for half in ["left", "right"] if rng.random() < 0.5 else ["all"]:
+                people += _cast(rng, 1, "train")
+                sightings.append(_sighting(rng, len(people) - 1, second, 1.0, half, people, False))
+    return Story(seed, float(seconds), "train", tuple(people), tuple(sightings), tuple(words), tuple(photographs))
+
+
 def _cast(rng: np.random.Generator, size: int, split: str) -> list[Character]:
     pairs = [(c, s) for c in COLOURS for s in SHAPES]
     if split == "train":
@@ -181,7 +202,13 @@ def _cast(rng: np.random.Generator, size: int, split: str) -> list[Character]:
 
 
 def _sighting(
-    rng: np.random.Generator, who: int, start: float, length: float, half: str, cast: list[Character], changes: bool
+    rng: np.random.Generator,
+    who: int,
+    start: float,
+    length: float,
+    half: str,
+    cast: list[Character],
+    changes: bool,
 ) -> Sighting:
     radius = float(rng.uniform(0.17, 0.25))
     wide = 16 / 9
@@ -215,7 +242,7 @@ def _sighting(
         free = [c for c in COLOURS if all((c, shape) != (m.colour, m.shape) for m in cast) and c != cast[who].colour]
         free = [c for c in free if not held_out(c, shape)] or free
         recolour = (start + length * float(rng.uniform(0.35, 0.65)), str(rng.choice(free)))
-    elif rng.random() < 0.45:
+    elif length >= 5 and rng.random() < 0.45:
         count = int(rng.integers(1, 1 + min(3, int(length // 5))))
         times = start + length * (np.arange(count) + 0.5 + rng.uniform(-0.15, 0.15, count)) / count
         for time in times:

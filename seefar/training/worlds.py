@@ -16,7 +16,7 @@ from seefar.media.write import write_video
 from seefar.synthetic.film import render_film
 from seefar.synthetic.questions import TEMPLATES, Question, ask_about
 from seefar.synthetic.shapes import COLOURS, PHOTOGRAPHS, SHAPES, WORDS, held_out
-from seefar.synthetic.story import CONTACT, Story, write_story
+from seefar.synthetic.story import CONTACT, Story, write_drill, write_story
 from seefar.training.fit import Progress
 
 COLOUR_LIST = list(COLOURS)
@@ -82,28 +82,38 @@ def reels(
     seeds: range,
     size: tuple[int, int],
     *,
+    kind: str = "train",
     minutes: float = 10,
-    split: str = "train",
     progress: Progress | None = None,
 ) -> list[Reel]:
-    """Films of these seeds, rendered to H.264 in ``folder`` where they are not there yet, and read back."""
+    """Films of these seeds, rendered to H.264 in ``folder`` where they are not there yet, and read back.
+
+    Args:
+        folder: keeps the films and the resized frames.
+        seeds: one film each.
+        size: (H, W) of the frames.
+        kind: "train" or "held-out" for stories with their questions, "drill" for films without a plot or questions.
+        minutes: length of each film.
+        progress: called as the work goes on.
+    """
     made = []
     for n, seed in enumerate(seeds):
         if progress is not None:
-            progress(f"{split} films", n, len(seeds))
-        path = folder / f"{split}-{seed:04d}.mp4"
-        story = write_story(seed, minutes * 60, split=split)
+            progress(f"{kind} films", n, len(seeds))
+        path = folder / f"{kind}-{seed:04d}.mp4"
+        drill, seconds = kind == "drill", minutes * 60
+        story = write_drill(seed, seconds) if drill else write_story(seed, seconds, split=kind)
         truth = path.with_suffix(".json")
         if not truth.exists() or json.loads(truth.read_text())["seconds"] != story.seconds:
-            render_film(path, write_video, seed=seed, minutes=minutes, rate=1.0, split=split)
+            render_film(path, write_video, seed=seed, rate=1.0, split=story.split, story=story)
         cache = path.with_suffix(f".{size[0]}x{size[1]}.npy")
         if not cache.exists():
             np.save(cache, open_video(path).clip(Fps(1.0), size=size).frames.numpy())
         frames = torch.from_numpy(np.load(cache))
-        seconds = torch.arange(len(frames), dtype=torch.float64)
-        scenes = [scene(story, float(second)) for second in seconds]
-        questions = [q for again in range(4) for q in ask_about(story, split=split, seed=again, per_topic=9)]
-        made.append(Reel(frames, seconds, scenes, questions, story))
+        times = torch.arange(len(frames), dtype=torch.float64)
+        scenes = [scene(story, float(second)) for second in times]
+        asked = [] if drill else [q for k in range(4) for q in ask_about(story, split=kind, seed=k, per_topic=9)]
+        made.append(Reel(frames, times, scenes, asked, story))
     return made
 
 

@@ -6,6 +6,7 @@ import difflib
 import json
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
@@ -27,6 +28,9 @@ PREFERRED = (
 )
 """Named models that ``auto`` takes where one is on disk already, best first. It never downloads."""
 
+
+SETTINGS = ["*.json", "*.txt", "*.jinja", "*.model"]
+"""All files of a model on the Hub that are not its weights."""
 
 SECONDS_A_FRAME = 0.03
 """What ``reader`` takes for a sampled frame on two cores, the reading of the few new ones included."""
@@ -101,14 +105,12 @@ def ask(
     """
     questions = check_questions([question] if isinstance(question, str) else question)
     check_limits(budget, fps)
-    film = _opened(video)
-    _ = film.info  # a film that cannot be read is refused before any weight is loaded
-    chosen = None
-    if model == "auto":
-        chosen = choose(film)
-        model = chosen.name
-    asked = load(model) if isinstance(model, str) else model
-    answers = asked.answer(film, questions, budget=budget, fps=fps, recipe=recipe, progress=progress)
+    with _opened(video) as film:
+        _ = film.info  # a film that cannot be read is refused before any weight is loaded
+        chosen = choose(film) if model == "auto" else None
+        name = chosen.name if chosen else model
+        asked = load(name) if isinstance(name, str) else name
+        answers = asked.answer(film, questions, budget=budget, fps=fps, recipe=recipe, progress=progress)
     if chosen is not None:
         reason = {"asked": "auto", "used": chosen.name, "why": chosen.why}
         answers = [replace(answer, sampling={**answer.sampling, "model": reason}) for answer in answers]
@@ -127,20 +129,20 @@ def plan(
 
     Raises:
         ValueError: a budget or rate out of range, a file that is no film.
-        ModelNotFound: no model of that name is on disk (a plan never downloads one).
+        ModelNotFound: no model of that name is on disk, and its settings could not be downloaded (weights never are).
     """
     check_limits(budget, fps)
-    film = _opened(video)
-    name = choose(film).name if model == "auto" else model
-    if name == "pico":
-        from seefar.vlm.pico import Pico
+    with _opened(video) as film:
+        name = choose(film).name if model == "auto" else model
+        if name == "pico":
+            from seefar.vlm.pico import Pico
 
-        return Pico.load().plan(film.info.duration or 0.0, budget=budget, fps=fps, recipe=recipe)
-    if name == "reader":
-        return _plan_reader(film, budget, fps, recipe)
-    from seefar.vlm.plan import plan_wrapped
+            return Pico.load().plan(film.info.duration or 0.0, budget=budget, fps=fps, recipe=recipe)
+        if name == "reader":
+            return _plan_reader(film, budget, fps, recipe)
+        from seefar.vlm.plan import plan_wrapped
 
-    return plan_wrapped(_folder(name, download=False), film, budget=budget, fps=fps, recipe=recipe)
+        return plan_wrapped(_folder(name, weights=False), film, budget=budget, fps=fps, recipe=recipe)
 
 
 def load(name: str) -> Model:
@@ -165,7 +167,7 @@ def load(name: str) -> Model:
         return Reader()
     from seefar.vlm.wrap import load_folder
 
-    return load_folder(_folder(name, download=True))
+    return load_folder(_folder(name, weights=True))
 
 
 def choose(video: Video) -> Choice:
@@ -218,13 +220,14 @@ def _plan_reader(video: Video, budget: int, fps: float, recipe: str | None) -> P
     return Plan("reader", "words", frames, budget, 0, weights, {"watch and read": frames * SECONDS_A_FRAME})
 
 
-def _opened(video: str | Path | Video) -> Video:
+def _opened(video: str | Path | Video) -> AbstractContextManager[Video]:
+    """The film, closed afterwards only where it was opened here."""
     from seefar import media
 
-    return media.open(video) if isinstance(video, (str, Path)) else video
+    return media.open(video) if isinstance(video, (str, Path)) else nullcontext(video)
 
 
-def _folder(name: str, *, download: bool) -> Path:
+def _folder(name: str, *, weights: bool) -> Path:
     """The folder that holds a model: itself, or where the Hugging Face cache has it."""
     folder = Path(name).expanduser()
     if folder.is_dir():
@@ -243,9 +246,7 @@ def _folder(name: str, *, download: bool) -> Path:
     found = on_disk(name)
     if found is not None:
         return found
-    if not download:
-        raise ModelNotFound(f"{name!r} is not on this disk. A plan never downloads: ask once, or name a local folder.")
-    return _download(name)
+    return _download(name, weights)
 
 
 def on_disk(name: str) -> Path | None:
@@ -265,13 +266,13 @@ def on_disk(name: str) -> Path | None:
     return folder if all((folder / file).is_file() for file in weights) else None
 
 
-def _download(name: str) -> Path:
+def _download(name: str, weights: bool) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 
     instead = "Use a local folder, or seefar demo."
     try:
-        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.jinja", "*.model"]))
+        return Path(snapshot_download(name, allow_patterns=[*SETTINGS, "*.safetensors"] if weights else SETTINGS))
     except HFValidationError as error:
         raise ModelNotFound(f"Unknown model {name!r}: {error}") from error
     except GatedRepoError as error:

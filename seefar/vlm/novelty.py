@@ -82,8 +82,15 @@ class Watch:
         gone = self._unread & settled & ~kept
         waiting = self._unread & settled & (second - self._clock > self.patience)
         due = self._take() if gone.sum() > self.lost or waiting.sum() > self.lost else None
-        self._clock = np.where(same, self._clock[source], second)
-        self._unread = np.where(same, self._unread[source], True) & (_energy(thumb) > TEXTURE)
+        ink, had = _energy(thumb) > TEXTURE, _energy(self._thumb)[source] > TEXTURE
+        clock = np.where(same, self._clock[source], second)
+        unread = np.where(same, self._unread[source], True)
+        # strokes that a slow zoom pushes into an empty block bring their clock along
+        beside = cv2.dilate(np.where(had & same, clock, -np.inf), np.ones((3, 3), np.uint8))
+        pushed = ink & ~had & same
+        clock = np.where(pushed, np.where(beside >= 0, beside, second), clock)
+        unread = np.where(pushed, cv2.dilate((unread & had).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0, unread)
+        self._clock, self._unread = clock, unread & ink
         self._busy = 0.95 * self._busy[source] + 0.05 * ~same
         self._frame, self._thumb, self._second = frame, thumb, second
         return due

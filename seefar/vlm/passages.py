@@ -73,6 +73,13 @@ class Page:
     def end(self) -> float:
         return max(line.end for line in self.lines)
 
+    @property
+    def heading(self) -> str:
+        """The line in clearly larger letters near the top, which says what the others are about; empty where there is none."""
+        heights = sorted(line.height for line in self.lines)
+        top = [line for line in self.lines if line.top < 0.35 and line.height > 1.15 * heights[len(heights) // 2]]
+        return max(top, key=lambda line: line.height).text if top and len(self.lines) > 1 else ""
+
     def groups(self) -> list[tuple[int, int]]:
         """Stretches [first, last) of lines that belong together: each line, wrapped sentences, and windows over long pages."""
         found = {(k, k + 1) for k in range(len(self.lines))}
@@ -91,13 +98,15 @@ class Hit:
     """A page that may answer a question.
 
     Args:
-        first, last: the stretch of its lines that speaks for it most, [first, last).
-        chance: that it answers the question, in [0, 1].
+        first, last: the stretch of its lines that speaks for it most, [first, last), which is what to quote.
+        line: the one line of them that does so most, whose beginning is the moment.
+        chance: that the page answers the question, in [0, 1].
     """
 
     page: Page
     first: int
     last: int
+    line: Said
     score: float
     chance: float
 
@@ -107,7 +116,7 @@ class Hit:
 
     @property
     def start(self) -> float:
-        return min(line.start for line in self.quoted)
+        return self.line.start
 
 
 class Passages:
@@ -125,13 +134,18 @@ class Passages:
         self.pages = list(pages)
         self._encoder = encoder
         self._stretches = [(p, a, b) for p, page in enumerate(self.pages) for a, b in page.groups()]
-        texts = [" ".join(line.text for line in self.pages[p].lines[a:b]) for p, a, b in self._stretches]
+        headings = [page.heading for page in self.pages]
+        plain = [" ".join(line.text for line in self.pages[p].lines[a:b]) for p, a, b in self._stretches]
+        texts = [
+            text if headings[p] in text else f"{headings[p]}: {text}"
+            for text, (p, _, _) in zip(plain, self._stretches, strict=True)
+        ]
         unique = list(dict.fromkeys(texts + [page.text for page in self.pages]))
         where = {text: k for k, text in enumerate(unique)}
         vectors = encoder.encode(unique) if unique else np.zeros((0, 1), np.float32)
         self._rows = vectors[[where[text] for text in texts]]
         self._wholes = vectors[[where[page.text] for page in self.pages]]
-        self._words = [content_words(text) for text in texts]
+        self._words = [content_words(text) for text in plain]
         on_page = [content_words(page.text) for page in self.pages]
         self._page_words = on_page
         counts = Counter(word for words in on_page for word in words)
@@ -145,15 +159,17 @@ class Passages:
         """The pages that fit best, best first; of pages that say the same, the first one in the film comes first."""
         if not self.pages:
             return []
-        features, cosines, vector_words = self._features(question)
+        features, cosines, asked = self._features(question)
         scores = features @ np.array([ROW, WHOLE, LEXICAL])
         hits = []
         for p in np.argsort(-scores, kind="stable")[: 4 * most]:
             mine = [k for k, stretch in enumerate(self._stretches) if stretch[0] == p]
-            local = [cosines[k] + 0.3 * self._overlap(vector_words, self._words[k]) for k in mine]
-            _, first, last = self._stretches[mine[int(np.argmax(local))]]
+            local = {k: cosines[k] + 0.3 * self._overlap(asked, self._words[k]) for k in mine}
+            _, first, last = self._stretches[max(local, key=lambda k: local[k])]
+            alone = {self._stretches[k][1]: value for k, value in local.items() if self._stretches[k][2] == self._stretches[k][1] + 1}
+            line = self.pages[p].lines[max(range(first, last), key=lambda place: alone[place])]
             chance = 1 / (1 + math.exp(-(FOUND[0] + FOUND[1] * float(scores[p]))))
-            hits.append(Hit(self.pages[p], first, last, float(scores[p]), chance))
+            hits.append(Hit(self.pages[p], first, last, line, float(scores[p]), chance))
         again = {id(hit): _same(hit, hits[0]) for hit in hits}
         hits.sort(key=lambda hit: (not again[id(hit)], hit.start if again[id(hit)] else -hit.score))
         return hits[:most]
@@ -218,5 +234,4 @@ def _same(hit: Hit, best: Hit) -> bool:
     """Whether two hits rest on the same words, as when a slide is shown again."""
     if hit.page is best.page:
         return True
-    mine, other = (" ".join(line.text for line in each.quoted) for each in (hit, best))
-    return hit.score > best.score - 0.12 and SequenceMatcher(None, mine, other, autojunk=False).ratio() > 0.85
+    return hit.score > best.score - 0.12 and SequenceMatcher(None, hit.line.text, best.line.text, autojunk=False).ratio() > 0.85

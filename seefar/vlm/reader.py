@@ -127,8 +127,7 @@ class Reader(Model):
         for hit in hits:
             words = (hit.page.text if whole and not moments else _quote(hit)).split()[:left]
             if words:
-                end = max(line.end for line in hit.quoted)
-                moments.append(Moment(hit.start, end, hit.chance, " ".join(words)))
+                moments.append(Moment(hit.start, hit.line.end, hit.chance, " ".join(words)))
             left -= len(words)
         if moments:
             first, *others = moments
@@ -188,7 +187,7 @@ class Script:
         self._standing = [
             (row, Said(line.text, line.start, reading.second, line.top, line.left, line.height))
             for row, line in self._standing
-            if _since(reading, row.box) <= before
+            if _since(reading, row.box) <= before and cells(reading.ink_RC, row.box).mean() > 0.25
         ]
         fresh = []
         for row in rows:
@@ -233,7 +232,7 @@ def _twins(row: Row, other: Row) -> bool:
 
 
 def _quote(hit: Hit) -> str:
-    """The lines found, after the page's heading where that is another line."""
+    """The lines found, after the heading of their page where that is another line."""
     words = " ".join(line.text for line in hit.quoted)
-    heading = hit.page.lines[0].text
-    return words if hit.first == 0 else f"{heading} ... {words}"
+    heading = hit.page.heading
+    return f"{heading} ... {words}" if heading and heading not in words else words

@@ -2,9 +2,12 @@
 
 import json
 
+import pytest
+
 from seefar.evals.bench_ingest import run, table
 
 
+@pytest.mark.slow
 def test_a_small_run_gives_a_result_that_survives_json_and_a_table(tmp_path):
     result = run(minutes=0.1, folder=tmp_path)
     assert json.loads(json.dumps(result)) == result

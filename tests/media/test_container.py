@@ -1,4 +1,4 @@
-"""Files that are no films, and films that are hurt: a clear error or what can be read, never a crash and never a hang."""
+"""Files that are no films, and films that are hurt: a clear error or what can be read, no crash and no hang."""
 
 import io
 import math

@@ -1,5 +1,6 @@
 """Films that flow by once."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -35,10 +36,8 @@ def flowing():
 
         def feed():
             with os.fdopen(writing, "wb") as end:
-                try:
+                with contextlib.suppress(BrokenPipeError):
                     end.write(data)
-                except BrokenPipeError:
-                    pass
 
         threads.append(threading.Thread(target=feed))
         threads[-1].start()
@@ -64,11 +63,23 @@ def test_a_pipe_gives_what_its_file_gives(films, flowing, kind, sampling):
 
 def test_frames_come_before_the_pipe_ends(films):
     reading, writing = os.pipe()
-    data = films["ts"].read_bytes()
-    with os.fdopen(writing, "wb") as source, os.fdopen(reading, "rb") as end:
-        threading.Thread(target=lambda: (source.write(data * 3), source.flush()), daemon=True).start()
-        with seefar.media.open(end) as video:
-            assert len(next(video.read(Fps(24), chunk=4))) == 4
+    enough, ended = threading.Event(), threading.Event()
+
+    def feed():
+        with os.fdopen(writing, "wb") as source:
+            source.write(films["mkv"].read_bytes())
+            source.flush()
+            enough.wait(20)
+        ended.set()
+
+    thread = threading.Thread(target=feed)
+    thread.start()
+    with os.fdopen(reading, "rb") as end, seefar.media.open(end) as video:
+        clips = video.read(Fps(24), chunk=4)
+        assert len(next(clips)) == 4 and not ended.is_set()
+        enough.set()
+        assert sum(len(clip) for clip in clips) == 92
+    thread.join(10)
 
 
 def test_a_pipe_cannot_be_read_twice_nor_uniformly(films, flowing):

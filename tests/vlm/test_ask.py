@@ -222,10 +222,20 @@ def test_a_folder_without_a_model_is_told_apart_from_a_missing_one(tmp_path):
         load(str(tmp_path))
 
 
-def test_a_plan_never_downloads(film, cache, monkeypatch):
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *a, **k: pytest.fail("asked the network"))
-    with pytest.raises(ModelNotFound, match="A plan never downloads"):
-        plan(film, QWEN)
+def test_a_plan_downloads_no_weights_and_an_answer_does(film, cache, monkeypatch):
+    import seefar.vlm.plan as planning
+    import seefar.vlm.wrap as wrap
+
+    wanted = []
+    monkeypatch.setattr(
+        huggingface_hub, "snapshot_download", lambda name, allow_patterns: wanted.append(allow_patterns) or str(cache)
+    )
+    monkeypatch.setattr(planning, "plan_wrapped", lambda folder, video, **named: ("planned", folder, named["budget"]))
+    monkeypatch.setattr(wrap, "load_folder", lambda folder: ("loaded", folder))
+    assert plan(film, QWEN, budget=99) == ("planned", cache, 99)
+    assert load(QWEN) == ("loaded", cache)
+    assert ["*.safetensors" in patterns for patterns in wanted] == [False, True]
+    assert all("*.json" in patterns for patterns in wanted)
 
 
 @pytest.mark.parametrize("model", ["pico", "reader"])

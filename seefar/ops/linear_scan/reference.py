@@ -13,7 +13,7 @@ def cannot_run(*_: Tensor) -> None:
 def run(a: Tensor, b: Tensor, h: Tensor) -> Tensor:
     """h_t = a_t * h_{t-1} + b_t, one token at a time."""
     states = []
-    for t in range(a.shape[1]):
-        h = a[:, t] * h + b[:, t]
+    for a_t, b_t in zip(a.unbind(1), b.unbind(1), strict=True):
+        h = a_t * h + b_t
         states.append(h)
     return torch.stack(states, 1)

@@ -16,10 +16,9 @@ def run(
 ) -> tuple[Tensor, Tensor]:
     """h_t = exp(dt_t A) h_{t-1} + dt_t B_t u_t; y_t = C_t . h_t + D u_t; gated by silu(z)."""
     rows = []
-    for t in range(u.shape[1]):
-        decay = torch.exp(dt[:, t, :, None] * A)
-        h = decay * h + (dt[:, t] * u[:, t])[:, :, None] * B[:, t, None, :]
-        rows.append((h * C[:, t, None, :]).sum(-1))
+    for u_t, dt_t, B_t, C_t in zip(*(x.unbind(1) for x in (u, dt, B, C)), strict=True):
+        h = torch.exp(dt_t[..., None] * A) * h + (dt_t * u_t)[..., None] * B_t[:, None]
+        rows.append((h * C_t[:, None]).sum(-1))
     y = torch.stack(rows, 1)
     if D is not None:
         y = y + D * u

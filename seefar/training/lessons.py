@@ -1,0 +1,218 @@
+"""Teaching the language model of ``pico`` to answer from what the dual encoder chose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from seefar.memory.shortlist import Shortlist
+from seefar.sequence import VisualSequence
+from seefar.synthetic.templates import TEMPLATES
+from seefar.training.fit import Progress
+from seefar.training.worlds import Look, Reel
+from seefar.vlm.pico import LEAST, MARGIN, PER_FRAME, THRESHOLD
+from seefar.vlm.pointing import collate, gather_evidence, read_packed
+from seefar.vlm.text import Words
+from seefar.vlm.tiny import Evidence, FrameText, Narrator
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One question of a film, ready for the language model: the tokens it is shown, and the answer as targets.
+
+    Args:
+        which: positions of the kept tokens in the film. heard, worth: the question as the dual encoder reads it.
+        steps: a word's number, or (K,) bool of the tokens that may be pointed at.
+    """
+
+    film: int
+    which: Tensor
+    words: list[int]
+    heard: Tensor
+    worth: Tensor
+    steps: list[Tensor | int]
+
+
+@torch.inference_mode()
+def lessons(
+    eyes: FrameText, films: list[Reel], seen: list[VisualSequence], words: Words, *, progress: Progress | None = None
+) -> list[Lesson]:
+    """Every question of every film with its evidence: four in five chosen as ``pico`` chooses, the others evenly."""
+    made = []
+    rng = np.random.default_rng(5)
+    P = eyes.grid[0] * eyes.grid[1]
+    for f, (film, seq) in enumerate(zip(films, seen, strict=True)):
+        if progress is not None:
+            progress("lessons", f, len(films))
+        seconds = seq.span[0, :, 0]
+        tokens = seq.tokens[0].float()
+        for question in film.questions:
+            coded = words.encode(question.question)
+            heard, worth = eyes.hear(torch.tensor([coded]))
+            scores_TP = eyes.relevance(tokens, heard, worth).amax(1).reshape(-1, P)
+            kind = rng.random()
+            if kind < 0.8:
+                which = _chosen(seq, scores_TP, eyes.grid)
+            else:  # whole frames, or the best patches of more frames
+                count, patches = (int(rng.integers(6, 15)), P) if kind < 0.9 else (int(rng.integers(20, 90)), PER_FRAME)
+                at = torch.from_numpy(np.linspace(rng.uniform(0, 1), len(film.frames) - 1, count).astype(int))
+                which = (at[:, None] * P + scores_TP[at].topk(patches, 1).indices.sort(1).values).flatten()
+            steps = [
+                words.index[str(value)] if what == "word" else _within(seconds[which], *value)
+                for what, value in question.steps
+            ]
+            if all(isinstance(step, int) or step.any() for step in steps):
+                made.append(Lesson(f, which, coded, heard[0], worth[0], [*steps, words.index["<end>"]]))
+    return made
+
+
+@torch.inference_mode()
+def drill_lessons(
+    eyes: FrameText, drills: list[Reel], seen: list[VisualSequence], words: Words, *, first: int, each: int = 200
+) -> list[Lesson]:
+    """Short lessons on handwriting, words and photographs: six frames of a drill, a question about one of them.
+
+    Args:
+        eyes: chooses the tokens.
+        drills: the films.
+        seen: their tokens.
+        words: the vocabulary.
+        first: number of the first drill among all films.
+        each: lessons drawn from each drill; those whose subject shows on several of the frames are left out.
+    """
+    made = []
+    rng = np.random.default_rng(6)
+    P = eyes.grid[0] * eyes.grid[1]
+    for f, (film, seq) in enumerate(zip(drills, seen, strict=True)):
+        tokens = seq.tokens[0].reshape(-1, P, seq.tokens.shape[-1])
+        for _ in range(each):
+            at = np.sort(rng.permutation(len(film.scenes))[:6])
+            spot = int(rng.integers(6))
+            target = film.scenes[at[spot]]
+            steps: list[str] = []
+            if target.cards:
+                kind, name = target.cards[0]
+                look: Look = (kind, name)
+                text = str(rng.choice(TEMPLATES[kind][0])).format(w=name, p=name)
+            else:
+                numbered = [thing for thing in target.things if thing.number is not None]
+                if not numbered:
+                    continue
+                thing = numbered[0]
+                look = (thing.colour, thing.shape)
+                text, steps = str(rng.choice(TEMPLATES["number"][0])), [str(thing.number)]
+                text = text.format(o=f"{thing.colour} {thing.shape}")
+            if (
+                sum(film.scenes[t].shows(look) for t in at) != 1
+                or (len(target.things) > 1
+                and target.things[0] == target.things[1])
+            ):
+                continue
+            coded = words.encode(text)
+            heard, worth = eyes.hear(torch.tensor([coded]))
+            frames = torch.from_numpy(at)
+            scores = eyes.relevance(tokens[frames].flatten(0, 1).float(), heard, worth).amax(1).reshape(6, P)
+            which = (frames[:, None] * P + scores.topk(PER_FRAME, 1).indices.sort(1).values).flatten()
+            point = (torch.arange(6) == spot).repeat_interleave(PER_FRAME)
+            done: list[Tensor | int] = [point, *(words.index[step] for step in steps), words.index["<end>"]]
+            made.append(Lesson(first + f, which, coded, heard[0], worth[0], done))
+    return made
+
+
+def _chosen(seq: VisualSequence, scores_TP: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Positions of the tokens that ``pico`` would keep."""
+    capacity = 2000
+    shortlist = Shortlist(
+        lambda _: scores_TP.reshape(1, -1),
+        capacity,
+        per_frame=PER_FRAME,
+        margin=MARGIN,
+        threshold=THRESHOLD,
+        least=LEAST,
+    )
+    shortlist.write(seq)
+    kept = shortlist.read(capacity)
+    row, column = (kept.box[0, :, 0] * grid[0]).round().long(), (kept.box[0, :, 1] * grid[1]).round().long()
+    return kept.span[0, :, 0].long() * scores_TP.shape[1] + row * grid[1] + column
+
+
+def _within(second: Tensor, first: float, last: float) -> Tensor:
+    """Tokens inside [first, last), or where there are none the nearest ones within four seconds."""
+    hit = (second >= first) & (second < last)
+    if hit.any():
+        return hit
+    off = torch.maximum(first - second, second - last)
+    return (off == off.min()) & (off < 4)
+
+
+def lesson_batch(
+    eyes: FrameText, seen: list[VisualSequence], made: list[Lesson], size: int
+) -> Callable[[int], list[tuple[Lesson, Evidence]]]:
+    """Lessons drawn at random, of like length within a batch."""
+    by_length = sorted(range(len(made)), key=lambda i: len(made[i].which))
+
+    @torch.inference_mode()
+    def make(step: int) -> list[tuple[Lesson, Evidence]]:
+        rng = np.random.default_rng([step, 13])
+        spot, reach = int(rng.integers(len(made))), len(made) // 16
+        near = np.clip(spot + rng.integers(-reach, reach + 1, size), 0, len(made) - 1)
+        rows = []
+        for lesson in (made[by_length[i]] for i in near):
+            shown = seen[lesson.film].take(lesson.which[None]).map(Tensor.float)
+            rows.append((lesson, gather_evidence(eyes, shown, lesson.heard, lesson.worth)))
+        return rows
+
+    return make
+
+
+def lesson_loss(words: Words) -> Callable[[nn.Module, list[tuple[Lesson, Evidence]]], tuple[Tensor, dict[str, float]]]:
+    """Mean negative log-likelihood of the steps; a pointer is right at any token inside the acceptable seconds."""
+
+    def loss(model: nn.Module, rows: list[tuple[Lesson, Evidence]]) -> tuple[Tensor, dict[str, float]]:
+        assert isinstance(model, Narrator)
+        evidence = collate([row[1] for row in rows])
+        evidence = Evidence(*(part.clone() for part in evidence))
+        B, K = evidence.mask_BK.shape
+        L, S = max(len(r[0].words) for r in rows), max(len(r[0].steps) for r in rows)
+        code = torch.zeros(B, L, dtype=torch.int64)
+        heard = torch.zeros(B, L, rows[0][0].heard.shape[-1])
+        given = torch.full((B, S), words.index["<answer>"])
+        pointed = torch.full((B, S), -1)
+        V = len(words)
+        target = torch.zeros(B, S, V + K, dtype=torch.bool)
+        for b, (lesson, proof) in enumerate(rows):
+            code[b, : len(lesson.words)] = torch.tensor(lesson.words)
+            heard[b, : len(lesson.words)] = lesson.heard
+            for s, step in enumerate(lesson.steps):
+                if isinstance(step, int):
+                    target[b, s, step] = True
+                    follow, at = step, -1
+                else:
+                    target[b, s, V : V + len(step)] = step
+                    score = torch.where(step, proof.score_BK1[0, :, 0], -torch.inf)
+                    follow, at = words.index["<point>"], int(score.argmax())
+                if s + 1 < S:
+                    given[b, s + 1], pointed[b, s + 1] = follow, at
+        with torch.autocast("cpu", torch.bfloat16):
+            seen = model.see(evidence)
+            back = seen.gather(1, pointed.clamp(min=0)[..., None].expand(-1, -1, seen.shape[-1]))
+            answer = model.word(given) + back * (pointed >= 0)[..., None]
+            parts = [(model.ask(code, heard), code > 0), (seen, evidence.mask_BK), (answer, target.any(-1))]
+            _, marks, hidden = read_packed(model, [(x.float(), m) for x, m in parts])
+            scores = model.scores(hidden, marks, evidence.mask_BK)
+        chance = scores.float().log_softmax(-1)
+        right = torch.where(target, chance, -torch.inf).logsumexp(-1)
+        real = target.any(-1)
+        hit = target.gather(-1, chance.argmax(-1, keepdim=True))[..., 0]
+        whole = (hit | ~real).all(1).float().mean()
+        return -right[real].mean(), {
+            "steps right": float(hit[real].float().mean()),
+            "answers right": float(whole),
+            "tokens": float(K),
+        }
+
+    return loss
