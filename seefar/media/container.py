@@ -26,7 +26,8 @@ class Forward:
     """The reading half of a pipe; without a seek method FFmpeg knows that there is no way back."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self.read = file.read
+        # read1 gives what has come; read would wait for a full buffer, which a live film may take long to fill.
+        self.read = getattr(file, "read1", file.read)
 
 
 def refuse_unreadable(path: Path) -> None:

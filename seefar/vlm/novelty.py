@@ -101,9 +101,13 @@ class Watch:
             return None
         return self._take()
 
+    def wordless(self, empty_RC: np.ndarray) -> None:
+        """Blocks of the frame just handed out in which reading found no words: they must rest longer before they count again."""
+        self._busy = np.maximum(self._busy, 0.7 * empty_RC)
+
     def _rested(self, least: float) -> np.ndarray:
         """(R, C): blocks at rest for ``least`` seconds, and for longer where they change more often than captions do."""
-        rested: np.ndarray = self._second - self._clock >= least + 12.0 * np.maximum(0.0, self._busy - 0.35)
+        rested: np.ndarray = self._second - self._clock >= least + 40.0 * np.maximum(0.0, self._busy - 0.3)
         return rested
 
     def _take(self) -> Reading | None:

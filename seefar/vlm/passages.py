@@ -32,6 +32,20 @@ STOP = frozenset(
 )
 
 
+# "When does the speaker talk about rivers?" is about rivers: an encoder of meaning takes the frame for a part of the subject
+FRAME = re.compile(
+    r"^(?:(?:when|where|at (?:what|which) (?:point|time|moment|minute))\s+(?:is|are|was|were|does|do|did|can)\s+)"
+    r"(?:(?:he|she|they|we|i|it|(?:the|his|her)\s+(?:speaker|lecturer|talk|lecture|film|video|teacher|presenter))\s+)?"
+    r"(?:(?:talk|talks|talking|speak|speaks)\s+(?:about|of)|turn\s+to|explain|discuss|describe|cover|show|mention|introduce|present)?\s*",
+    re.IGNORECASE,
+)
+ENDING = re.compile(
+    r"\s+(?:(?:is|are|was|were)\s+)?(?:shown|said|explained|discussed|described|covered|mentioned|introduced|presented|told|"
+    r"the (?:topic|subject|theme))\s*$",
+    re.IGNORECASE,
+)
+
+
 class Encoder(Protocol):
     """Anything that turns texts into vectors of length one."""
 
@@ -165,17 +179,22 @@ class Passages:
         for p in np.argsort(-scores, kind="stable")[: 4 * most]:
             mine = [k for k, stretch in enumerate(self._stretches) if stretch[0] == p]
             local = {k: cosines[k] + 0.3 * self._overlap(asked, self._words[k]) for k in mine}
+            local |= {k: local[k] - 0.1 for k in mine if texts_of(self._stretches[k]) == self.pages[p].heading}
             _, first, last = self._stretches[max(local, key=lambda k: local[k])]
             alone = {self._stretches[k][1]: value for k, value in local.items() if self._stretches[k][2] == self._stretches[k][1] + 1}
-            line = self.pages[p].lines[max(range(first, last), key=lambda place: alone[place])]
+            # a question on a detail repeats the heading's words too, but its moment is that of the detail
+            page, heading = self.pages[p], self.pages[p].heading
+            line = page.lines[
+                max(range(first, last), key=lambda place: alone[place] - 0.1 * (page.lines[place].text == heading))
+            ]
             chance = 1 / (1 + math.exp(-(FOUND[0] + FOUND[1] * float(scores[p]))))
-            hits.append(Hit(self.pages[p], first, last, line, float(scores[p]), chance))
+            hits.append(Hit(page, first, last, line, float(scores[p]), chance))
         again = {id(hit): _same(hit, hits[0]) for hit in hits}
         hits.sort(key=lambda hit: (not again[id(hit)], hit.start if again[id(hit)] else -hit.score))
         return hits[:most]
 
     def _features(self, question: str) -> tuple[np.ndarray, np.ndarray, set[str]]:
-        vector = self._encoder.encode([question])[0]
+        vector = self._encoder.encode([subject(question)])[0]
         asked = content_words(question)
         cosines = self._rows @ vector
         best = np.full(len(self.pages), -1.0)
@@ -190,6 +209,19 @@ class Passages:
         usual = math.log(1 + len(self.pages))
         weights = {word: self._rarity.get(word, usual) for word in asked}
         return sum(weight for word, weight in weights.items() if _among(word, words)) / sum(weights.values())
+
+
+def subject(question: str) -> str:
+    """What a question is about, without the words that merely ask for a moment.
+
+    >>> subject("When does the speaker talk about rivers?"), subject("Why is the sky blue?")
+    ('rivers', 'Why is the sky blue?')
+    """
+    bare = question.strip().rstrip("?").strip()
+    core = FRAME.sub("", bare)
+    if core == bare:
+        return question.strip()
+    return ENDING.sub("", core).strip() or question.strip()
 
 
 def content_words(text: str) -> set[str]:

@@ -102,6 +102,7 @@ class Reader(Model):
                 due = watch.look(frame, second)
                 if due is not None:
                     reading += script.see(due, self._finder)
+                    watch.wordless(due.fresh_RC & ~script.worded_RC)
             if progress is not None:
                 progress("read", watch.seen, total)
         due = watch.close()
@@ -167,6 +168,7 @@ class Script:
         self.seconds: dict[str, float] = {}
         self.warnings: list[str] = []
         self.frames_seen = self.words = self.cues = 0
+        self.worded_RC = np.zeros((0, 0), bool)
         self._standing: list[tuple[Row, Said]] = []
 
     def hear(self, cues: Cues) -> None:
@@ -184,6 +186,9 @@ class Script:
         rows = finder.read(reading.frame, reading.fresh_RC)
         before = self.looked[-1] if self.looked else -np.inf
         self.looked.append(reading.second)
+        self.worded_RC = np.zeros(reading.fresh_RC.shape, bool)
+        for row in rows:
+            cells(self.worded_RC, row.box)[:] = True
         self._standing = [
             (row, Said(line.text, line.start, reading.second, line.top, line.left, line.height))
             for row, line in self._standing

@@ -35,9 +35,8 @@ def flowing():
         reading, writing = os.pipe()
 
         def feed():
-            with os.fdopen(writing, "wb") as end:
-                with contextlib.suppress(BrokenPipeError):
-                    end.write(data)
+            with os.fdopen(writing, "wb") as end, contextlib.suppress(BrokenPipeError):
+                end.write(data)
 
         threads.append(threading.Thread(target=feed))
         threads[-1].start()

@@ -1,0 +1,79 @@
+"""The making of pico: targets, batches, and the whole course at its smallest."""
+
+import json
+
+import pytest
+import torch
+
+from seefar.synthetic.questions import vocabulary
+from seefar.training.lessons import _within, lesson_batch, lesson_loss, lessons
+from seefar.training.pico import Course, make, watch
+from seefar.training.relevance import Supervised, relevance_batch, relevance_loss
+from seefar.training.worlds import reels
+from seefar.vlm.pico import Pico
+from seefar.vlm.text import Words
+from seefar.vlm.tiny import FrameText, Narrator
+
+WORDS = Words(vocabulary())
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory):
+    return reels(tmp_path_factory.mktemp("films"), range(2), (64, 112), minutes=2)
+
+
+def test_what_may_be_pointed_at_is_inside_the_span_or_next_to_it():
+    second = torch.tensor([1.0, 2.0, 5.0, 9.0])
+    assert _within(second, 2.0, 5.0).tolist() == [False, True, False, False]
+    assert _within(second, 6.0, 7.0).tolist() == [False, False, True, False]
+    assert not _within(second, 20.0, 21.0).any()
+
+
+def test_a_batch_is_made_from_its_step_alone_and_labels_are_the_truth(films):
+    batch = relevance_batch(films, WORDS, frames=40, queries=16)
+    first, again, other = batch(3), batch(3), batch(4)
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert not torch.equal(first["frames"], other["frames"])
+    assert 0 < first["labels"].mean() < 0.5
+
+
+def test_the_relevance_loss_falls_on_one_batch(films):
+    torch.manual_seed(0)
+    model, data = Supervised(FrameText(len(WORDS))), relevance_batch(films, WORDS, frames=40, queries=16)(0)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    losses = []
+    for _ in range(12):
+        value, _ = relevance_loss(model, data)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        losses.append(value.item())
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_a_lesson_rewards_pointing_inside_its_span_alone(films):
+    torch.manual_seed(0)
+    eyes, lm = FrameText(len(WORDS)).eval(), Narrator(len(WORDS))
+    seen = [watch(eyes, film) for film in films]
+    made = lessons(eyes, films, seen, WORDS)
+    assert all(isinstance(step, int) or step.any() for lesson in made for step in lesson.steps)
+    for lesson in made:
+        for step in lesson.steps:
+            if isinstance(step, torch.Tensor):
+                assert len(step) == len(lesson.which)
+    rows = lesson_batch(eyes, seen, made, 4)(0)
+    value, figures = lesson_loss(WORDS)(lm, rows)
+    value.backward()
+    assert torch.isfinite(value) and 0 <= figures["steps right"] <= 1
+    assert all(p.grad is not None for name, p in lm.named_parameters())
+
+
+@pytest.mark.slow
+def test_the_whole_course_runs_stops_and_goes_on(tmp_path):
+    course = Course(films=2, drills=1, film_steps=2, drill_steps=2, lesson_steps=2, lessons_a_step=4)
+    figures = make(tmp_path, tmp_path / "pico.safetensors", course)
+    first = Pico.load(tmp_path / "pico.safetensors")
+    make(tmp_path, tmp_path / "again.safetensors", course)
+    again = Pico.load(tmp_path / "again.safetensors")
+    assert all(torch.equal(a, b) for a, b in zip(first.lm.parameters(), again.lm.parameters(), strict=True))
+    assert json.loads(json.dumps(figures))["lessons"] > 10
