@@ -1,8 +1,8 @@
 """How well the reader finds moments by their words in rendered hour-long lectures and screen recordings.
 
-Four things are promised and measured on subjects that took no part in the calibration: the moment within two seconds, "not found"
-where a subject is absent, few frames read, and the time that an hour of film takes. Two controls must fail: the questions of one
-film asked of another, and the same film with its words blurred away.
+Four things are promised and measured on subjects that took no part in the calibration: the moment within two seconds,
+"not found" where a subject is absent, few frames read, and the time that an hour of film takes. Two controls must
+fail: the questions of one film asked of another, and the same film with its words blurred away.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from seefar import media
 from seefar.media import Video
 from seefar.media.sample import Sampling
 from seefar.sequence import Clip
-from seefar.synthetic.lecture import render_lecture
+from seefar.synthetic.lecture import lecture_truth, render_lecture
 from seefar.vlm.answer import Answer, Progress
 from seefar.vlm.passages import Passages
 from seefar.vlm.reader import Reader, Script
@@ -42,13 +42,15 @@ def run(
 ) -> dict[str, Any]:
     """Render, read and ask the films; everything that `table` shows, as plain numbers.
 
-    A moment is right when the answer's first moment begins within two seconds of the stretch in which the asked words come into
-    view (or are said) for the first time: one instant on a finished slide, the seconds of typing in an editor.
+    A moment is right when the answer's first moment begins within two seconds of the stretch in which the asked words
+    come into view (or are said) for the first time: one instant on a finished slide, the seconds of typing in an
+    editor.
 
     Args:
         films: (kind, seed) of each, from the "test" split.
         minutes: the length of each film.
-        folder: where the films are kept; None draws them in a temporary folder.
+        folder: where the films are kept, and taken from where they are there already; None draws them anew and
+            throws them away.
         progress: see `seefar.vlm.answer.Progress`.
     """
     began = time.perf_counter()
@@ -58,7 +60,10 @@ def run(
         rows, scripts, truths = [], [], []
         for kind, seed in films:
             path = home / f"{kind}-{seed}.mp4"
-            truth = render_lecture(path, seed, minutes, kind, split="test", progress=progress)
+            if path.exists():
+                truth = lecture_truth(seed, minutes, kind, split="test")
+            else:
+                truth = render_lecture(path, seed, minutes, kind, split="test", progress=progress)
             row, script = _film(reader, path, truth, progress)
             rows.append(row)
             scripts.append(script)
@@ -97,10 +102,10 @@ def table(result: dict[str, Any]) -> str:
     head = f"{'film':<14}{'moment':>12}{'not found':>12}{'read':>12}{'s an hour':>11}{'cpu s':>8}"
     rows = [head]
     for row in result["films"]:
-        rows.append(
-            f"{row['kind'] + ' ' + str(row['seed']):<14}{row['right']:>6}/{row['questions']:<5}{row['refused']:>6}/{row['absent']:<5}"
-            f"{row['read']:>6}/{row['frames']:<5}{row['seconds an hour']:>11.0f}{row['cpu seconds']:>8.0f}"
-        )
+        shares = (("right", "questions"), ("refused", "absent"), ("read", "frames"))
+        middle = "".join(f"{row[part]:>6}/{row[whole]:<5}" for part, whole in shares)
+        name = f"{row['kind']} {row['seed']}"
+        rows.append(f"{name:<14}{middle}{row['seconds an hour']:>11.0f}{row['cpu seconds']:>8.0f}")
     total, bars, good = result["total"], result["bars"], {True: "holds", False: "FAILS"}
     for name in ("moment", "not found"):
         share = total[name]
@@ -111,7 +116,9 @@ def table(result: dict[str, Any]) -> str:
     for name in ("frames read", "seconds an hour"):
         rows.append(f"{name}: {total[name]:.3g} at most, bar <= {bars[name]:g}: {good[result['verdicts'][name]]}")
     shares = ", ".join(f"{name} {share:.2f}" for name, share in result["controls"].items())
-    rows.append(f"controls, moment right: {shares}, bar <= {bars['control']}: {good[result['verdicts']['controls fail']]}")
+    rows.append(
+        f"controls, moment right: {shares}, bar <= {bars['control']}: {good[result['verdicts']['controls fail']]}"
+    )
     return "\n".join(rows)
 
 
@@ -119,7 +126,8 @@ def calibrate(films: Sequence[tuple[str, int]] = CALIBRATION, *, minutes: float 
     """What `seefar.vlm.passages` holds as ROW, WHOLE, LEXICAL and FOUND, from films of the "calibration" split.
 
     The shares are those at which most questions are led to the right page and told from absent ones by one threshold;
-    then the logistic function of the score is fitted by Newton's method, present and absent questions weighing the same.
+    then the logistic function of the score is fitted by Newton's method, present and absent questions weighing the
+    same.
     """
     reader = Reader(threads=2)
     cases: list[tuple[np.ndarray, np.ndarray | None]] = []
@@ -132,7 +140,7 @@ def calibrate(films: Sequence[tuple[str, int]] = CALIBRATION, *, minutes: float 
 
 
 def evidence(reader: Reader, script: Script, truth: dict[str, Any]) -> list[tuple[np.ndarray, np.ndarray | None]]:
-    """For each question of a film the features of its pages, and which of them are right; None where the subject is absent."""
+    """For each question the features of the film's pages, and which are right; None where the subject is absent."""
     passages = Passages(script.pages, reader.encoder)
     cases: list[tuple[np.ndarray, np.ndarray | None]] = []
     for row in truth["questions"]:
@@ -155,13 +163,17 @@ def fit(cases: Sequence[tuple[np.ndarray, np.ndarray | None]]) -> dict[str, floa
             sure = offset + slope * tops > 0
             good = (np.mean((sure & right)[present]) + np.mean(~sure[~present])) / 2
             likelihood = -np.mean(np.log1p(np.exp(-np.where(present, 1, -1) * (offset + slope * tops))))
-            best = max(best, (float(good), float(likelihood), shares, np.array([offset, slope])), key=lambda each: each[:2])
+            best = max(
+                best, (float(good), float(likelihood), shares, np.array([offset, slope])), key=lambda each: each[:2]
+            )
     good, _, shares, line = best
     names = ("ROW", "WHOLE", "LEXICAL", "FOUND offset", "FOUND slope", "balanced share right")
     return dict(zip(names, [*map(float, shares), *map(float, line), good], strict=True))
 
 
-def _film(reader: Reader, path: Path, truth: dict[str, Any], progress: Progress | None) -> tuple[dict[str, Any], Script]:
+def _film(
+    reader: Reader, path: Path, truth: dict[str, Any], progress: Progress | None
+) -> tuple[dict[str, Any], Script]:
     """The figures of one film, and its words."""
     started, used = time.perf_counter(), time.process_time()
     script = reader.read(media.open(path), progress=progress)
@@ -220,7 +232,9 @@ def _controls(
         shares["words of another film"] = sum(right) / len(right)
     kind, seed = films[0]
     blurred = reader.read(Blurred(media.open(home / f"{kind}-{seed}.mp4")))
-    right = [_right(answer, row) for answer, row in zip(reader.reply(blurred, asked[0]), truths[0]["questions"], strict=True)]
+    right = [
+        _right(answer, row) for answer, row in zip(reader.reply(blurred, asked[0]), truths[0]["questions"], strict=True)
+    ]
     shares["words blurred away"] = sum(right) / len(right)
     return shares
 

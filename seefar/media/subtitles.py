@@ -42,10 +42,12 @@ class Cues(list[Cue]):
 def subtitles(path: str | Path, *, start: float | None = None) -> Cues:
     """Every cue of a film: from its text tracks and from the .srt and .vtt files that carry its name.
 
-    ``talk.mp4`` goes with ``talk.srt``, ``talk.en.vtt`` and ``talk.mp4.srt`` in its folder. A cue that comes from two places is
-    given once. The path of a subtitle file itself gives that file's cues. Tracks of pictures (DVD, Blu-ray) are left out.
+    ``talk.mp4`` goes with ``talk.srt``, ``talk.en.vtt`` and ``talk.mp4.srt`` in its folder. A cue that comes from two
+    places is given once. The path of a subtitle file itself gives that file's cues. Tracks of pictures (DVD, Blu-ray)
+    are left out.
 
     Args:
+        path: the film, or a subtitle file.
         start: the second on the file's own clock at which the film begins (`VideoInfo.start`); None finds it out.
 
     Raises:
@@ -159,7 +161,7 @@ def _of_tracks(path: Path, start: float | None) -> Cues:
             return Cues()
         if start is None:
             timed = [*container.streams.video, *container.streams.audio]
-            starts = [stream.start_time * stream.time_base for stream in timed if stream.start_time is not None]
+            starts = [s.start_time * s.time_base for s in timed if s.start_time is not None and s.time_base is not None]
             start = float(min(starts, default=0))
         cues, broken, named = [], 0, set()
         for packet, text in _packets(container, tracks):
@@ -197,7 +199,7 @@ def _packets(container: Any, tracks: list[Any]) -> Iterator[tuple[Any, str | Non
 
 
 def _spoken(rect: Any) -> str:
-    """The words of a rectangle: FFmpeg hands every text format over as a line of ASS with eight fields before the text."""
+    """The words of a rectangle: FFmpeg makes every text format a line of ASS, eight fields before the text."""
     if rect.type == b"text":
         return str(rect.text.decode("utf-8", errors="replace"))
     fields = rect.ass.decode("utf-8", errors="replace").split(",", 8)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import mmap
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -104,7 +106,7 @@ class Video:
 
     def _clips(self, sampling: Sampling, size: tuple[int, int], chunk: int, report: Report) -> Iterator[Clip]:
         painter = self._source.painter(size)
-        pixels = np.empty((chunk, 3, *size), np.uint8)
+        pixels = _pages((chunk, 3, *size))
         seconds: list[float] = []
         with closing(self._source.pick(sampling, report)) as picked:  # type: ignore[type-var]
             for second, picture in picked:
@@ -112,7 +114,7 @@ class Video:
                 seconds.append(second)
                 if len(seconds) == chunk:
                     yield _clip(pixels, seconds)
-                    seconds = []
+                    pixels, seconds = _pages((chunk, 3, *size)), []
         if seconds:
             yield _clip(pixels[: len(seconds)], seconds)
 
@@ -131,9 +133,16 @@ class Video:
         return Clip(torch.cat([part.frames for part in parts]), torch.cat([part.seconds for part in parts]))
 
 
+def _pages(shape: tuple[int, ...]) -> np.ndarray:
+    """An array in pages of its own, which go back to the system with it.
+
+    From the heap, the buffers of an hour of chunks, dropped one by one, leave holes of hundreds of megabytes.
+    """
+    return np.frombuffer(mmap.mmap(-1, math.prod(shape)), np.uint8).reshape(shape)
+
+
 def _clip(pixels: np.ndarray, seconds: list[float]) -> Clip:
-    """A clip of its own memory, so that the buffer can be filled again."""
-    return Clip(torch.from_numpy(pixels).clone(), torch.tensor(seconds, dtype=torch.float64))
+    return Clip(torch.from_numpy(pixels), torch.tensor(seconds, dtype=torch.float64))
 
 
 def open(source: str | Path | BinaryIO, *, rate: float = 1.0) -> Video:

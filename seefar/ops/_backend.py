@@ -1,4 +1,4 @@
-"""The whole dispatcher of the ops: no registry, no environment variables, no silent fallback from a backend that was asked for."""
+"""The whole dispatcher of the ops: no registry, no environment variables, no silent fallback from what was asked for."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
-from torch import Tensor
 
-
-def choose(op: str, backends: Mapping[str, ModuleType], asked: str | None, *tensors: Tensor) -> Callable[..., Any]:
+def choose(op: str, backends: Mapping[str, ModuleType], asked: str | None, *arguments: Any) -> Callable[..., Any]:
     """The ``run`` of the first backend that can take these tensors, or of the one asked for.
 
-    A backend is a module with ``run(...)`` and ``cannot_run(*tensors)``, which gives None or the reason it can't.
+    A backend is a module with ``run(...)`` and ``cannot_run(*arguments)``, which gives None or the reason it can't.
 
     Raises:
         ValueError: the asked name is no backend of this op.
@@ -22,17 +20,17 @@ def choose(op: str, backends: Mapping[str, ModuleType], asked: str | None, *tens
         raise ValueError(f"{op}: unknown backend {asked!r}, expected one of {sorted(backends)}")
     reasons = {}
     for name in backends if asked is None else [asked]:
-        reasons[name] = backends[name].cannot_run(*tensors)
+        reasons[name] = backends[name].cannot_run(*arguments)
         if reasons[name] is None:
             return backends[name].run
     raise RuntimeError(f"{op}: no backend can run these tensors: {reasons}")
 
 
-def explain(op: str, backends: Mapping[str, ModuleType], *tensors: Tensor) -> str:
+def explain(op: str, backends: Mapping[str, ModuleType], *arguments: Any) -> str:
     """One line for each backend, fastest first: which one runs these tensors and why the faster ones cannot."""
     lines, chosen = [], False
     for name in backends:
-        reason = backends[name].cannot_run(*tensors)
+        reason = backends[name].cannot_run(*arguments)
         verdict = f"cannot: {reason}" if reason else "could" if chosen else "runs"
         chosen = chosen or reason is None
         lines.append(f"{op}.{name}: {verdict}")

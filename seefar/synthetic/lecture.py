@@ -1,4 +1,4 @@
-"""Hour-long lectures and screen recordings with real typefaces, rendered to H.264, with their truth and questions beside them."""
+"""Hour-long lectures and screen recordings in real typefaces, as H.264, with their truth and questions beside them."""
 
 from __future__ import annotations
 
@@ -53,13 +53,19 @@ def render_lecture(
     rate: float = 2.0,
     progress: Callable[[str, int, int | None], None] | None = None,
 ) -> dict[str, Any]:
-    """Render a film full of words and write its truth beside it (``talk.mp4``, ``talk.json``; ``talk.srt`` where things are said).
+    """Render a film full of words and write its truth beside it.
 
-    A lecture has slides (some built up point by point, some shown again later), figures, a speaker, and a few subjects that
-    are only said; a screen recording has files and notes being typed, terminals that scroll, and articles. Blur, grain,
-    compression, fades, a hand-held or zooming camera, a moving inset and a pointer lie over them.
+    ``talk.mp4`` comes with ``talk.json``, and with ``talk.srt`` where things are said.
+
+    A lecture has slides (some built up point by point, some shown again later), figures, a speaker, and a few
+    subjects that are only said; a screen recording has files and notes being typed, terminals that scroll, and
+    articles. Blur, grain, compression, fades, a hand-held or zooming camera, a moving inset and a pointer lie over
+    them.
 
     Args:
+        path: of the film; its ending names the container.
+        kind: "lecture" or "screen".
+        progress: called as ``progress("render", done, total)``.
         seed: everything follows from it, the split and the length.
         minutes: half a minute to several hours; the number of subjects grows with it until the split runs out.
         size: (width, height) in pixels, both even.
@@ -67,21 +73,17 @@ def render_lecture(
         rate: frames per second of the file.
 
     Returns:
-        The truth: "seconds", "pages" (topic, start, end, lines), "questions" (question, topic, line, and from when to when
+        The truth: "seconds", "pages" (topic, start, end, lines), "questions" (question, topic, line, and from when to
+        when
         the words it asks about come into view for the first time: start, end; ``until`` they are gone) and "absent"
         (questions about subjects that are not in the film).
 
     Raises:
         ValueError: an unknown kind or split, or a film shorter than half a minute.
     """
-    if kind not in KINDS:
-        raise ValueError(f"render_lecture: kind must be one of {KINDS}, got {kind!r}")
-    if minutes < 0.5:
-        raise ValueError(f"render_lecture: minutes must be at least 0.5, got {minutes}")
     path = Path(path)
-    script, said, left_out = _script(seed, minutes * 60, kind, size, split)
-    truth = {"seed": seed, "kind": kind, "split": split, "seconds": minutes * 60, "rate": rate, "size": list(size)}
-    truth |= _truth(script, said, left_out)
+    truth = lecture_truth(seed, minutes, kind, size, split=split) | {"rate": rate}
+    script, said, _ = _script(seed, minutes * 60, kind, size, split)
     path.parent.mkdir(parents=True, exist_ok=True)
     total = round(minutes * 60 * rate)
 
@@ -102,10 +104,22 @@ def render_lecture(
     return truth
 
 
+def lecture_truth(
+    seed: int, minutes: float = 60.0, kind: str = "lecture", size: tuple[int, int] = (960, 540), *, split: str = "test"
+) -> dict[str, Any]:
+    """What `render_lecture` returns for the same arguments, without drawing anything."""
+    if kind not in KINDS:
+        raise ValueError(f"render_lecture: kind must be one of {KINDS}, got {kind!r}")
+    if minutes < 0.5:
+        raise ValueError(f"render_lecture: minutes must be at least 0.5, got {minutes}")
+    head = {"seed": seed, "kind": kind, "split": split, "seconds": minutes * 60, "size": list(size)}
+    return head | _truth(*_script(seed, minutes * 60, kind, size, split))
+
+
 def frames(
     script: list[Scene], size: tuple[int, int], seed: int, rate: float, grain: float = 2.5
 ) -> Iterator[np.ndarray]:
-    """The (H, W, 3) uint8 frames of a script in order; frame k shows second k / rate, under noise of at most ``grain`` levels."""
+    """The (H, W, 3) uint8 frames of a script; frame k shows second k / rate, under noise of up to ``grain`` levels."""
     rng = np.random.default_rng([seed, 5])
     width, height = size
     strength = rng.uniform(0.2, 1.0) * grain

@@ -89,7 +89,7 @@ class Page:
         from PIL import Image, ImageDraw, ImageFilter
 
         state = tuple(line.shown(now) for line in self.lines)
-        offset = round(float(np.interp(now, *zip(*self.scroll, strict=True))))
+        offset = round(self._offset(now))
         if self._seen[0] == (state, offset):
             return self._seen[1]
         if self._drawn is None:
@@ -121,10 +121,15 @@ class Page:
         spans = [(self._visible(line, line.appear), self._visible(line, line.written())) for line in mine]
         return min(start for start, _ in spans), max(end for _, end in spans)
 
+    def _offset(self, now: float) -> float:
+        """How far the paper is scrolled."""
+        seconds, offsets = np.array(self.scroll).T
+        return float(np.interp(now, seconds, offsets))
+
     def _visible(self, line: Line, since: float) -> float:
         """The first second, not before ``since``, at which the whole line stands inside the window."""
         bottom = line.y + line.font.size * 1.2
-        if bottom <= np.interp(since, *zip(*self.scroll, strict=True)) + self.window[1]:
+        if bottom <= self._offset(since) + self.window[1]:
             return since
         for (t0, y0), (t1, y1) in zip(self.scroll, self.scroll[1:], strict=False):
             if t1 >= since and y1 + self.window[1] >= bottom:

@@ -98,7 +98,7 @@ def editor(topic: Topic, rng: np.random.Generator, size: tuple[int, int], second
 def terminal(
     session: list[Topic], rng: np.random.Generator, size: tuple[int, int], seconds: float
 ) -> tuple[Page, list[float]]:
-    """A terminal in which several sessions follow each other and scroll away; also the second at which each one begins."""
+    """A terminal in which sessions follow each other and scroll away; also the second at which each one begins."""
     font = typeface("DejaVuSansMono", float(rng.uniform(15, 17)) * size[1] / 540)
     unit = size[1] / 540
     pitch = 27 * unit
@@ -106,7 +106,9 @@ def terminal(
     frame, top = _window("Terminal", np.random.default_rng(1), size)[1:3]  # always dark
     height = size[1] - top
     paper = np.full((max(height, round((len(rows) + 2) * pitch)), size[0], 3), (20, 22, 24), np.uint8)
-    lines, begins, scroll, now = [], [], [(0.0, 0.0)], 2.0
+    lines: list[Line] = []
+    begins: list[float] = []
+    scroll, now = [(0.0, 0.0)], 2.0
     share = seconds * 0.85 / len(rows)
     for k, (owner, mark, text) in enumerate(rows):
         if owner == len(begins):

@@ -106,10 +106,8 @@ def drill_lessons(
                 look = (thing.colour, thing.shape)
                 text, steps = str(rng.choice(TEMPLATES["number"][0])), [str(thing.number)]
                 text = text.format(o=f"{thing.colour} {thing.shape}")
-            if (
-                sum(film.scenes[t].shows(look) for t in at) != 1
-                or (len(target.things) > 1
-                and target.things[0] == target.things[1])
+            if sum(film.scenes[t].shows(look) for t in at) != 1 or (
+                len(target.things) > 1 and target.things[0] == target.things[1]
             ):
                 continue
             coded = words.encode(text)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ class Course:
     drills: int = 60
     film_steps: int = 2000
     drill_steps: int = 1300
+    card_steps: int = 1000
     lesson_steps: int = 2600
     lessons_a_step: int = 32
 
@@ -66,7 +68,7 @@ def make(folder: Path, out: Path, course: Course = Course(), *, progress: Progre
     Pico(eyes, lm, words).save(out)
 
     def tail(log: list[dict[str, float]], key: str) -> float:
-        return round(float(np.nanmean([entry[key] for entry in log[-100:]])), 4)
+        return round(float(np.nanmean([entry[key] for entry in log[-100:] if key in entry])), 4)
 
     return {
         "course": asdict(course),
@@ -80,7 +82,7 @@ def make(folder: Path, out: Path, course: Course = Course(), *, progress: Progre
             "after rendering, this run": round((time.perf_counter() - rendered) / 60, 1),
             "lessons": round((time.perf_counter() - looked) / 60, 1),
         },
-        "dual encoder": {key: tail(seeing, key) for key in ("missed", "false", "colour", "shape", "number")},
+        "dual encoder": {key: tail(seeing, key) for key in ("missed", "false", "colour", "shape", "number", "card")},
         "language model": {key: tail(answering, key) for key in ("steps right", "answers right")},
     }
 
@@ -94,30 +96,30 @@ def train_eyes(
     course: Course,
     progress: Progress | None,
 ) -> list[dict[str, float]]:
-    """First films alone, which repeat few handwritings and photographs; then drills as well, which show them all."""
+    """First films alone, which repeat few handwritings and photographs; then drills, which show them all."""
     model = Supervised(eyes)
-    first = fit(
-        model,
-        relevance_batch(films, words),
-        relevance_loss,
-        steps=course.film_steps,
-        lr=2e-3,
-        schedule=lambda step, steps: cosine(step, steps * 13 // 10),
-        folder=folder / "eyes",
-        save_every=250,
-        progress=progress,
-    )
-    second = fit(
-        model,
-        relevance_batch([*films, *drills], words, jitter=0.12),
-        relevance_loss,
-        steps=course.drill_steps,
-        lr=1.2e-3,
-        folder=folder / "eyes-drill",
-        save_every=200,
-        progress=progress,
-    )
-    return [*first, *second]
+    alone = relevance_batch(films, words)
+    mixed = relevance_batch([*films, *drills], words, jitter=0.12)
+    drilled = relevance_batch([*films[: len(films) // 4], *drills], words, jitter=0.12)
+    contrast = partial(relevance_loss, contrast=1.0)
+    log: list[dict[str, float]] = []
+    for name, batch, loss, steps, lr, length in (
+        ("eyes", alone, relevance_loss, course.film_steps, 2e-3, 1.3),  # cut short, while the rate is still high
+        ("eyes-drill", mixed, relevance_loss, course.drill_steps, 1.2e-3, 1.0),
+        ("eyes-cards", drilled, contrast, course.card_steps, 1.2e-3, 1.0),
+    ):
+        log += fit(
+            model,
+            batch,
+            loss,
+            steps=steps,
+            lr=lr,
+            schedule=lambda step, total, length=length: cosine(step, round(total * length)),  # type: ignore[misc]
+            folder=folder / name,
+            save_every=250,
+            progress=progress,
+        )
+    return log
 
 
 @torch.inference_mode()

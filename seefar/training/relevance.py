@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seefar.synthetic.shapes import SHAPES
-from seefar.training.worlds import COLOUR_LIST, Reel, Thing, some_look, wording
+from seefar.synthetic.shapes import PHOTOGRAPHS, SHAPES, WORDS
+from seefar.training.worlds import COLOUR_LIST, Look, Reel, Thing, phrase, some_look, wording
 from seefar.vlm.text import Words
 from seefar.vlm.tiny import FrameText
+
+CARDS: list[Look] = [*(("word", w) for w in WORDS), *(("photograph", p) for p in PHOTOGRAPHS)]
 
 
 class Supervised(nn.Module):
@@ -65,18 +67,17 @@ def relevance_batch(
                     ] or looks[:1]
                 texts.append(wording(rng, looks))
             labels.append([any(s.shows(look) for look in looks) for s in scenes])
-        coded = [words.encode(text) for text in texts]
-        padded = torch.zeros(queries, max(map(len, coded)), dtype=torch.int64)
-        for row, code in zip(padded, coded, strict=True):
-            row[: len(code)] = torch.tensor(code)
         named = [(n, *t.centre, *thing_names(t), t.squashed) for n, s in enumerate(scenes) for t in s.things]
         pixels = torch.stack([films[f].frames[t] for f, t in picks])
         if jitter:
             gain, lift = (torch.from_numpy(rng.uniform(-jitter, jitter, (frames, 1, 1, 1))).float() for _ in range(2))
             pixels = (pixels * (1 + gain) + 100 * lift).clamp(0, 255).to(torch.uint8)
+        shown = [(n, CARDS.index(s.cards[0])) for n, s in enumerate(scenes) if s.cards]
         return {
             "frames": pixels,
-            "words": padded,
+            "cards": torch.tensor(shown).reshape(-1, 2),
+            "card words": padded_codes([words.encode(phrase(rng, card)) for card in CARDS]),
+            "words": padded_codes([words.encode(text) for text in texts]),
             "labels": torch.tensor(labels, dtype=torch.float32),
             "named": torch.tensor(named, dtype=torch.float32),
         }
@@ -90,8 +91,23 @@ def thing_names(thing: Thing) -> tuple[int, int, int]:
     return COLOUR_LIST.index(thing.colour), SHAPES.index(thing.shape), number
 
 
-def relevance_loss(model: nn.Module, data: dict[str, Any]) -> tuple[Tensor, dict[str, float]]:
-    """Sigmoid loss (arXiv 2303.15343) of every frame with every text, plus cross entropy of the centres' names."""
+def padded_codes(codes: list[list[int]]) -> Tensor:
+    """Word numbers as one (B, L) tensor, 0 where a text has ended."""
+    padded = torch.zeros(len(codes), max(map(len, codes)), dtype=torch.int64)
+    for row, code in zip(padded, codes, strict=True):
+        row[: len(code)] = torch.tensor(code)
+    return padded
+
+
+def relevance_loss(model: nn.Module, data: dict[str, Any], *, contrast: float = 0.0) -> tuple[Tensor, dict[str, float]]:
+    """Sigmoid loss (arXiv 2303.15343) of every frame with every text, plus cross entropy of the centres' names.
+
+    Args:
+        model: a ``Supervised``.
+        data: what ``relevance_batch`` made.
+        contrast: weight of telling each word or photograph from all the others (InfoNCE, arXiv 1807.03748). The sigmoid
+            alone leaves most of them at "some photograph or other" for long.
+    """
     assert isinstance(model, Supervised)
     eyes = model.eyes
     with torch.autocast("cpu", torch.bfloat16):
@@ -120,4 +136,15 @@ def relevance_loss(model: nn.Module, data: dict[str, Any]) -> tuple[Tensor, dict
         "shape": float((shape.argmax(-1) == truth[:, 1]).float().mean()),
         "number": float((number.argmax(-1) == truth[:, 2])[legible].float().mean()),
     }
-    return 10 * match + 0.5 * names, figures
+    loss = 10 * match + 0.5 * names
+    if contrast and len(data["cards"]):
+        frame, card = data["cards"].T
+        with torch.autocast("cpu", torch.bfloat16):
+            heard, worth = eyes.hear(data["card words"])
+            tokens = seq.tokens[0].reshape(T, h * w, -1)[frame].flatten(0, 1)
+            each = eyes.relevance(tokens, heard, worth).float().unflatten(-1, (len(frame), -1))
+        # summed softly: the maximum can sit on the word "photograph", which every name shares, and teach no name
+        of_cards = each.logsumexp((1, 3)).T
+        loss = loss + contrast * F.cross_entropy(of_cards, card)
+        figures["card"] = float((of_cards.argmax(-1) == card).float().mean())
+    return loss, figures

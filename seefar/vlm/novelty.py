@@ -5,11 +5,14 @@ R rows of blocks, C columns of blocks. A block is 8 x 8 pixels of a thumbnail 32
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from seefar.vlm.strokes import Strokes
+
+Places = tuple[np.ndarray, np.ndarray]
 
 WIDTH, BLOCK = 320, 8
 CHANGED = 0.35  # share of a block's energy by which it may differ from the block before and still be the same
@@ -25,27 +28,28 @@ class Reading:
     Args:
         frame: (3, H, W) uint8.
         second: the last moment at which it was seen unchanged.
-        clock_RC: the second from which each block has looked the way it does.
         fresh_RC: blocks with strokes that no earlier reading has shown.
-        ink_RC: blocks with strokes.
+        ink: (h, w) bool, where the strokes of the thumbnail are.
+        clock: (h, w), since which second each of them has been there.
     """
 
     frame: np.ndarray
     second: float
-    clock_RC: np.ndarray
     fresh_RC: np.ndarray
-    ink_RC: np.ndarray
+    ink: np.ndarray
+    clock: np.ndarray
 
 
 class Watch:
-    """Watches a film go by and hands out each page once, when it is about to go, with the time at which each part of it came.
+    """Hands out each page of a film once, when it is about to go, with the time at which each part of it came.
 
-    Every block keeps a clock: the second since which it has not changed, that is since ``mean (a - b)^2``, where a and b are its
-    steps of grey from pixel to pixel along the line in two neighbouring samples, stayed below ``CHANGED * max(mean a^2, mean b^2)
-    + NOISE``. (Along the line, as two lines of other words share all else: where they stand and how high they are.) A frame is due when enough blocks
-    that had settled and were never read disappear at once, so a slide built up over a minute or a file being typed costs one
-    reading, and restless blocks (a speaker's face, a pointer) cost none: the more often a block has changed lately, the longer
-    it must rest before it counts. Shifts of the whole picture, by a trembling camera or by scrolling, move the clocks along.
+    Every block keeps a clock: the second since which it has not changed, that is since ``mean (a - b)^2``, where a
+    and b are its steps of grey from pixel to pixel along the line in two neighbouring samples, stayed below ``CHANGED
+    * max(mean a^2, mean b^2) + NOISE``. (Along the line, as two lines of other words share all else: where they stand
+    and how high they are.) A frame is due when enough blocks that had settled and were never read disappear at once,
+    so a slide built up over a minute or a file being typed costs one reading, and restless blocks (a speaker's face,
+    a pointer) cost none: the more often a block has changed lately, the longer it must rest before it counts. Shifts
+    of the whole picture, by a trembling camera or by scrolling, move the clocks along.
 
     Args:
         lost: how many unread blocks may vanish unread.
@@ -72,10 +76,11 @@ class Watch:
             self._clock = np.full(shape, second)
             self._busy = np.zeros(shape)
             self._drift = np.zeros(2)
+            self._strokes = Strokes(thumb, second)
             self._unread = _energy(thumb) > TEXTURE
             self._frame, self._thumb, self._second = frame, thumb, second
             return due
-        same, source = self._match(cv2, thumb)
+        same, source, moved, shift = self._match(cv2, thumb)
         kept = np.zeros(same.shape, bool)
         kept[source[0][same], source[1][same]] = True
         settled = self._rested(1.0)
@@ -83,14 +88,12 @@ class Watch:
         waiting = self._unread & settled & (second - self._clock > self.patience)
         due = self._take() if gone.sum() > self.lost or waiting.sum() > self.lost else None
         ink, had = _energy(thumb) > TEXTURE, _energy(self._thumb)[source] > TEXTURE
-        clock = np.where(same, self._clock[source], second)
         unread = np.where(same, self._unread[source], True)
-        # strokes that a slow zoom pushes into an empty block bring their clock along
-        beside = cv2.dilate(np.where(had & same, clock, -np.inf), np.ones((3, 3), np.uint8))
-        pushed = ink & ~had & same
-        clock = np.where(pushed, np.where(beside >= 0, beside, second), clock)
-        unread = np.where(pushed, cv2.dilate((unread & had).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0, unread)
-        self._clock, self._unread = clock, unread & ink
+        # a slow zoom pushes strokes that were read into blocks that were empty
+        beside = cv2.dilate((unread & had).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        self._unread = ink & np.where(ink & ~had & same, beside, unread)
+        self._clock = np.where(same, self._clock[source], second)
+        self._strokes.step(thumb, second, _pixels(same), _pixels(moved), shift)
         self._busy = 0.95 * self._busy[source] + 0.05 * ~same
         self._frame, self._thumb, self._second = frame, thumb, second
         return due
@@ -102,12 +105,13 @@ class Watch:
         return self._take()
 
     def wordless(self, empty_RC: np.ndarray) -> None:
-        """Blocks of the frame just handed out in which reading found no words: they must rest longer before they count again."""
+        """Blocks of the frame just handed out that hold no words: they must rest longer before they count again."""
         self._busy = np.maximum(self._busy, 0.7 * empty_RC)
 
     def _rested(self, least: float) -> np.ndarray:
-        """(R, C): blocks at rest for ``least`` seconds, and for longer where they change more often than captions do."""
-        rested: np.ndarray = self._second - self._clock >= least + 40.0 * np.maximum(0.0, self._busy - 0.3)
+        """(R, C): blocks at rest for ``least`` seconds, longer where they change more often than captions do."""
+        needed = least + 8.0 * self._busy + 40.0 * np.maximum(0.0, self._busy - 0.3)
+        rested: np.ndarray = self._second - self._clock >= needed
         return rested
 
     def _take(self) -> Reading | None:
@@ -116,46 +120,43 @@ class Watch:
             return None
         assert self._frame is not None
         self.taken += 1
-        reading = Reading(self._frame, self._second, self._clock, self._unread, _energy(self._thumb) > TEXTURE)
+        reading = Reading(self._frame, self._second, self._unread, self._strokes.ink, self._strokes.clock)
         self._unread = np.zeros_like(self._unread)
         return reading
 
-    def _match(self, cv2: Any, thumb: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
-        """Which blocks are the same as before, (R, C) bool, and where each one was, two (R, C) index arrays."""
+    def _match(self, cv2: Any, thumb: np.ndarray) -> tuple[np.ndarray, Places, np.ndarray, tuple[int, int]]:
+        """Which blocks (R, C) are the same as before; where each was; which moved, and how many pixels (down, right)."""
         rows, columns = np.indices(self._clock.shape)
-        apart = _apart(self._thumb, thumb)
-        same = apart <= 1
+        same = _apart(self._thumb, thumb) <= 1
+        still = same, (rows, columns), np.zeros_like(same), (0, 0)
         if same.mean() > 0.98:
-            return same, (rows, columns)
+            return still
         (dx, dy), _ = cv2.phaseCorrelate(self._thumb, thumb, _hann(cv2, thumb.shape))
         if dx * dx + dy * dy < 0.01:
-            return same, (rows, columns)
+            return still
         matrix = np.array([[1, 0, dx], [0, 1, dy]], np.float32)
         moved = cv2.warpAffine(self._thumb, matrix, thumb.shape[::-1], borderMode=cv2.BORDER_REPLICATE)
         shifted = _apart(moved, thumb) <= 1
         if shifted.mean() < same.mean() + 0.02 and (shifted & ~same).sum() < 0.3 * (~same).sum():
-            return same, (rows, columns)
+            return still
+        if max(abs(dx), abs(dy)) < SCROLLED:  # a camera that trembles or pans: everything goes along
+            before, self._drift = self._drift, self._drift + (dy, dx)
+            up, left = (np.round(self._drift / BLOCK) - np.round(before / BLOCK)).astype(int).tolist()
+            down, right = (np.round(self._drift) - np.round(before)).astype(int).tolist()
+            return same | shifted, self._clip(rows - up, columns - left), np.ones_like(same), (down, right)
         by_shift = shifted & ~same & (_energy(thumb) > TEXTURE / 4)
-        if max(abs(dx), abs(dy)) < SCROLLED:
-            self._drift += (dy, dx)
-            steps = np.round(self._drift / BLOCK)
-            self._drift -= steps * BLOCK
-            up, left = int(steps[0]), int(steps[1])
-            return same | shifted, self._clip(rows - up, columns - left)
-        ink = _energy(self._thumb)
-        left = round(dx / BLOCK)
-        high, low = (
-            self._clip(rows - up, np.where(by_shift, columns - left, columns))
-            for up in (math.floor(dy / BLOCK), math.ceil(dy / BLOCK))
-        )
-        # a line straddles two rows of blocks, and only the one with its strokes knows when it came
-        up = np.where(ink[high] >= ink[low], high[0], low[0])
-        source = (np.where(by_shift, up, rows), high[1])
-        return same | by_shift, source
+        up, left = round(dy / BLOCK), round(dx / BLOCK)
+        source = self._clip(np.where(by_shift, rows - up, rows), np.where(by_shift, columns - left, columns))
+        return same | by_shift, source, by_shift, (round(dy), round(dx))
 
-    def _clip(self, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _clip(self, rows: np.ndarray, columns: np.ndarray) -> Places:
         R, C = self._clock.shape
         return rows.clip(0, R - 1), columns.clip(0, C - 1)
+
+
+def _pixels(raster: np.ndarray) -> np.ndarray:
+    """(R, C) of blocks as (h, w) of pixels."""
+    return raster.repeat(BLOCK, 0).repeat(BLOCK, 1)
 
 
 def _thumbnail(frame: np.ndarray) -> np.ndarray:

@@ -30,12 +30,12 @@ ASKS_FOR_ALL = re.compile(
 
 
 class Reader(Model):
-    """Answers with the moment at which the asked words are first shown or said, quotes them, or says that they are not there.
+    """Answers with the moment at which words are first shown or said, quotes them, or says that they are not there.
 
-    The film is sampled evenly; `Watch` picks the frames that are read, `WordFinder` reads them, subtitles join them, and
-    `Passages` finds the page that a question is about. It sees words and nothing else. Of its bill, ``tokens_seen`` are
-    the words that were read, ``tokens_kept`` the words that the answer quotes, never more than the budget; ``frames_kept`` and
-    ``looked`` are the frames whose words were read.
+    The film is sampled evenly; `Watch` picks the frames that are read, `WordFinder` reads them, subtitles join them,
+    and `Passages` finds the page that a question is about. It sees words and nothing else. Of its bill,
+    ``tokens_seen`` are the words that were read, ``tokens_kept`` the words that the answer quotes, never more than
+    the budget; ``frames_kept`` and ``looked`` are the frames whose words were read.
 
     Args:
         threads: of the recognition networks; None takes up to four cores.
@@ -124,7 +124,8 @@ class Reader(Model):
         started = time.perf_counter()
         hits = [hit for hit in passages.search(question) if hit.chance >= self.sure]
         whole = ASKS_FOR_ALL.search(question) is not None
-        moments, left = [], budget
+        moments: list[Moment] = []
+        left = budget
         for hit in hits:
             words = (hit.page.text if whole and not moments else _quote(hit)).split()[:left]
             if words:
@@ -170,6 +171,7 @@ class Script:
         self.frames_seen = self.words = self.cues = 0
         self.worded_RC = np.zeros((0, 0), bool)
         self._standing: list[tuple[Row, Said]] = []
+        self._shown: Page | None = None
 
     def hear(self, cues: Cues) -> None:
         """Subtitles: every cue a page of its own, and the words of a few together for what is said over several."""
@@ -192,8 +194,9 @@ class Script:
         self._standing = [
             (row, Said(line.text, line.start, reading.second, line.top, line.left, line.height))
             for row, line in self._standing
-            if _since(reading, row.box) <= before and cells(reading.ink_RC, row.box).mean() > 0.25
+            if _since(reading, row.box) <= before and cells(reading.ink, row.box).mean() > 0.1
         ]
+        grown = self._shown is not None and len(self._standing) == len(self._shown.lines)
         fresh = []
         for row in rows:
             twin = next((k for k, (other, _) in enumerate(self._standing) if _twins(row, other)), None)
@@ -207,12 +210,15 @@ class Script:
             self._standing.append((row, Said(row.text, start, reading.second, y0, x0, y1 - y0)))
         self._standing.sort(key=lambda each: (each[1].top, each[1].left))
         if fresh:
-            self.pages.append(Page(tuple(line for _, line in self._standing)))
+            if grown:
+                self.pages.pop()  # the page that follows says all of it, and more
+            self._shown = Page(tuple(line for _, line in self._standing))
+            self.pages.append(self._shown)
         return time.perf_counter() - started
 
 
 def has_words(video: Video, *, frames: int = 8, least: int = 2) -> bool:
-    """Whether a film carries words: it has subtitles, or ``least`` of a few frames spread over it hold three words or more."""
+    """Whether a film carries words: subtitles, or three words or more in ``least`` of a few frames spread over it."""
     if video.path is not None and subtitles(video.path, start=video.info.start):
         return True
     finder, hits = WordFinder(threads=min(4, os.cpu_count() or 1)), 0
@@ -226,13 +232,15 @@ def has_words(video: Video, *, frames: int = 8, least: int = 2) -> bool:
 
 def _since(reading: Reading, box: Sequence[float]) -> float:
     """From when the strokes under a box have looked as they do."""
-    clock_, ink = cells(reading.clock_RC, box), cells(reading.ink_RC, box)
-    return float(np.median(clock_[ink] if ink.any() else clock_))
+    times, ink = cells(reading.clock, box), cells(reading.ink, box)
+    return float(np.median(times[ink] if ink.any() else times))
 
 
 def _twins(row: Row, other: Row) -> bool:
-    """Whether two rows are one line read twice."""
+    """Whether two rows are one line read twice, perhaps while it was still being typed."""
     near = abs(row.box[0] - other.box[0]) < 0.03 and abs(row.box[1] - other.box[1]) < 0.05
+    if near and len(other.text) > 4 and row.text.startswith(other.text[:-2]):
+        return True
     return near and SequenceMatcher(None, row.text, other.text, autojunk=False).ratio() > 0.8
 
 

@@ -29,7 +29,9 @@ class Row:
 
 
 class WordFinder:
-    """Finds the lines of text in a frame and reads them (PP-OCRv4 detection and recognition, whose weights rapidocr's wheel holds).
+    """Finds the lines of text in a frame and reads them.
+
+    Detection and recognition are PP-OCRv4, whose weights the wheel of rapidocr-onnxruntime holds.
 
     Args:
         threads: of the networks.
@@ -61,6 +63,7 @@ class WordFinder:
         """The rows of text in a (3, H, W) uint8 frame, from top to bottom.
 
         Args:
+            frame: RGB; one whose longer side exceeds 1920 pixels is reduced first.
             wanted: (R, C) bool raster over the frame; lines that touch too little of it are not recognised.
         """
         boxes, image = self._find(frame)
@@ -108,7 +111,7 @@ def spaced(text: str) -> str:
 
 
 def _split(run: str) -> list[str]:
-    """The cheapest way to write a run of letters as words: a known one at the price of its rarity, with known endings, or by the letter."""
+    """The cheapest way to write letters as words: known ones by rarity, perhaps with endings, others by the letter."""
     words, endings = _vocabulary()
     low = run.lower()
     if low in words:
@@ -136,7 +139,7 @@ def _split(run: str) -> list[str]:
 
 @cache
 def _vocabulary() -> tuple[dict[str, float], dict[str, float]]:
-    """Words, and endings of words, with a price that grows with their rarity: the sentence encoder's own, common ones first."""
+    """Words and endings, priced by rarity: the sentence encoder's own vocabulary, which lists common ones first."""
     from seefar.vlm.sentences import encoder_folder
 
     words: dict[str, float] = {}
@@ -153,7 +156,35 @@ def _vocabulary() -> tuple[dict[str, float], dict[str, float]]:
 
 
 STRANGE = 6.0  # price of a word that the vocabulary lacks, before its letters
-SHORT = frozenset("a i an as at be by do go he if in is it me my no of on or so to up us we".split())
+SHORT = frozenset(
+    (
+        "a",
+        "i",
+        "an",
+        "as",
+        "at",
+        "be",
+        "by",
+        "do",
+        "go",
+        "he",
+        "if",
+        "in",
+        "is",
+        "it",
+        "me",
+        "my",
+        "no",
+        "of",
+        "on",
+        "or",
+        "so",
+        "to",
+        "up",
+        "us",
+        "we",
+    )
+)
 
 
 def _joined(rows: Iterable[Row]) -> list[Row]:

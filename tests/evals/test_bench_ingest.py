@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from seefar.evals.bench_ingest import run, table
+from seefar.evals.bench_ingest import _film, _peak, run, table
 
 
 @pytest.mark.slow
@@ -19,3 +19,12 @@ def test_a_small_run_gives_a_result_that_survives_json_and_a_table(tmp_path):
     text = table(result)
     assert text.count("\n| ") == 2 + 5 + 4 and "Fps(1)" in text
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ingest-0.01667.mp4", "ingest-0.1.mp4"]
+
+
+@pytest.mark.slow
+def test_the_peak_is_that_of_the_reading_and_not_of_the_process_that_asks(tmp_path):
+    film = _film(tmp_path, 0.02)
+    before = _peak(film)
+    ballast = bytearray(b"x") * 700_000_000
+    after = _peak(film)
+    assert len(ballast) and abs(after - before) < 0.1 * before

@@ -140,7 +140,7 @@ def test_files_beside_the_film_are_found_by_its_name_and_a_cue_is_given_once(tmp
 
 def test_a_film_without_words_has_none_and_a_missing_one_is_an_error(tmp_path: Path):
     assert subtitles(film(tmp_path / "mute.mp4", None, [])) == []
-    with pytest.raises(FileNotFoundError, match="nothing.mp4"):
+    with pytest.raises(FileNotFoundError, match=r"nothing\.mp4"):
         subtitles(tmp_path / "nothing.mp4")
 
 

@@ -1,4 +1,4 @@
-"""Rendered lectures: the truth beside the film is what the film shows, and the questions do not give their answers away."""
+"""Rendered lectures: the truth beside a film is what it shows, and questions do not give their answers away."""
 
 from __future__ import annotations
 

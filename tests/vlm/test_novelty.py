@@ -36,7 +36,7 @@ def box(line: int, top: int = 40, pitch: int = 44) -> tuple[float, float, float,
 
 def since(reading, line: int, top: int = 40) -> float:
     where = box(line, top)
-    return float(np.median(cells(reading.clock_RC, where)[cells(reading.ink_RC, where)]))
+    return float(np.median(cells(reading.clock, where)[cells(reading.ink, where)]))
 
 
 def watch(frames, **options):

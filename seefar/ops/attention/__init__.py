@@ -102,7 +102,7 @@ def attention(
         lse=return_lse,
     )
     k, v, rules = _narrow(k, v, rules)
-    run = choose("attention", BACKENDS, backend, q, k, v, rules)  # type: ignore[arg-type]
+    run = choose("attention", BACKENDS, backend, q, k, v, rules)
     o, lse = run(q, k, v, rules)
     return (o, lse) if return_lse else o
 
