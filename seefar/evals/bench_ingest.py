@@ -165,21 +165,7 @@ def _peak(path: Path) -> int:
     """Peak memory in bytes of a process that reads a film at one frame a second, what importing took included."""
     code = (
         "import sys; from seefar.evals import bench_ingest as b; "
-        "b._ours(b.Path(sys.argv[1]), b.Fps(1)); print(b._most())"
+        "b._ours(b.Path(sys.argv[1]), b.Fps(1)); print(b.peak_bytes())"
     )
     done = subprocess.run([sys.executable, "-c", code, str(path)], check=True, capture_output=True, text=True)
     return int(done.stdout)
-
-
-def _most() -> int:
-    """The most memory this process has held, in bytes.
-
-    On Linux ``getrusage`` would answer with the parent's peak where that was higher, for it outlives the start of a
-    child; the kernel's own high-water mark does not.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        return next(int(line.split()[1]) * 1024 for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

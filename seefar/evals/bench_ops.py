@@ -15,9 +15,7 @@ from __future__ import annotations
 import os
 import platform
 import re
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -33,6 +31,7 @@ from torch.nn.functional import scaled_dot_product_attention, silu, softplus
 from seefar.ops.attention import attention
 from seefar.ops.linear_scan import linear_scan
 from seefar.ops.selective_scan import selective_scan
+from seefar.vlm.answer import peak_bytes
 
 Contender = Callable[..., Tensor]
 
@@ -308,17 +307,9 @@ def _peak(name: str, sizes: Sizes, threads: int) -> dict[str, Any]:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
         how = "highest resident size that a new process ever had, less the same before the pass"
-    before = _highest()
+    before = peak_bytes()
     contender(*leaves).backward(weight)
-    return {"bytes": max(1, _highest() - before), "how": how}  # a toy size fits in pages that were there
-
-
-def _highest() -> int:
-    """Bytes resident at the worst moment so far."""
-    status = Path("/proc/self/status")
-    if status.exists() and (mark := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
-        return int(mark[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return {"bytes": max(1, peak_bytes() - before), "how": how}  # a toy size fits in pages that were there
 
 
 def _linear_scan(sizes: Sizes, repeats: int, limits: Mapping[str, float]) -> dict[str, Any]:

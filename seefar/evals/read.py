@@ -159,15 +159,16 @@ def fit(cases: Sequence[tuple[np.ndarray, np.ndarray | None]]) -> dict[str, floa
             tops = np.array([float((features @ shares).max()) for features, _ in cases])
             right = [known is not None and bool(known[(features @ shares).argmax()]) for features, known in cases]
             present = np.array([known is not None for _, known in cases])
-            offset, slope = _logistic(tops, present)
-            sure = offset + slope * tops > 0
-            good = (np.mean((sure & right)[present]) + np.mean(~sure[~present])) / 2
-            likelihood = -np.mean(np.log1p(np.exp(-np.where(present, 1, -1) * (offset + slope * tops))))
-            best = max(
-                best, (float(good), float(likelihood), shares, np.array([offset, slope])), key=lambda each: each[:2]
-            )
+            slope = _logistic(tops, present)[1]
+            levels = np.sort(tops)
+            levels = (levels[1:] + levels[:-1]) / 2
+            lesser = [min(np.mean((tops > level) & right, where=present), np.mean(tops <= level, where=~present)) for level in levels]
+            level = float(np.mean(levels[np.isclose(lesser, max(lesser))]))
+            likelihood = -np.mean(np.log1p(np.exp(-np.where(present, 1, -1) * slope * (tops - level))))
+            case = (float(max(lesser)), float(likelihood), shares, np.array([-slope * level, slope]))
+            best = max(best, case, key=lambda each: each[:2])
     good, _, shares, line = best
-    names = ("ROW", "WHOLE", "LEXICAL", "FOUND offset", "FOUND slope", "balanced share right")
+    names = ("ROW", "WHOLE", "LEXICAL", "FOUND offset", "FOUND slope", "lesser share right")
     return dict(zip(names, [*map(float, shares), *map(float, line), good], strict=True))
 
 

@@ -1,4 +1,4 @@
-"""The whole dispatcher of the ops: no registry, no environment variables, no silent fallback from what was asked for."""
+"""The whole dispatcher of the ops: no registry, no environment variable, no silent fallback from what was asked for."""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ def write_story(
 
 
 def write_drill(seed: int, seconds: float) -> Story:
-    """A training film without a plot: each second shows something else, so that every handwriting and photograph is met."""
+    """A training film without a plot: each second shows something else, so that all handwriting comes up."""
     rng = np.random.default_rng([seed, 4211])
     people: list[Character] = []
     sightings: list[Sighting] = []

@@ -115,7 +115,7 @@ class Watch:
         return rested
 
     def _take(self) -> Reading | None:
-        if self.taken >= self.burst + self.share * self.seen:
+        if self.taken + 1 > self.burst + self.share * self.seen:
             self.missed += 1
             return None
         assert self._frame is not None

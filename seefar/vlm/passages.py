@@ -87,9 +87,11 @@ class Page:
     @property
     def heading(self) -> str:
         """The line in clearly larger letters near the top, which says what the others are about, if any."""
-        heights = sorted(line.height for line in self.lines)
-        top = [line for line in self.lines if line.top < 0.35 and line.height > 1.15 * heights[len(heights) // 2]]
-        return max(top, key=lambda line: line.height).text if top and len(self.lines) > 1 else ""
+        if len(self.lines) < 2:
+            return ""
+        high = max((line for line in self.lines if line.top < 0.35), key=lambda line: line.height, default=self.lines[0])
+        others = sorted(line.height for line in self.lines if line is not high)
+        return high.text if high.height > 1.1 * others[len(others) // 2] else ""
 
     def groups(self) -> list[tuple[int, int]]:
         """Stretches [first, last) of lines that belong together: single lines, wrapped ones, windows over long pages."""
