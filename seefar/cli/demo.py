@@ -103,7 +103,12 @@ def _lecture(console: Console, folder: Path, minutes: float) -> float:
     from seefar.synthetic.lecture import render_lecture
 
     _heading(console, f"A lecture of {minutes:g} minutes, answered from the words on its slides")
-    truth = rendered(folder / "lecture.mp4", render_lecture, seed=LECTURE_SEED, minutes=minutes)
+    truth = rendered(
+        folder / "lecture.mp4",
+        partial(render_lecture, write=media.write_video),
+        seed=LECTURE_SEED,
+        minutes=minutes,
+    )
     shown = [question for question in truth["questions"] if question["line"]]
     asked = [shown[len(shown) // 4], shown[3 * len(shown) // 4], *truth["absent"][:1]]
     video = media.open(folder / "lecture.mp4")

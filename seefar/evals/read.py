@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from seefar import media
-from seefar.media import Video
+from seefar.media import Video, write_video
 from seefar.media.sample import Sampling
 from seefar.sequence import Clip
 from seefar.synthetic.lecture import lecture_truth, render_lecture
@@ -63,7 +63,7 @@ def run(
             if path.exists():
                 truth = lecture_truth(seed, minutes, kind, split="test")
             else:
-                truth = render_lecture(path, seed, minutes, kind, split="test", progress=progress)
+                truth = render_lecture(path, write_video, seed, minutes, kind, split="test", progress=progress)
             row, script = _film(reader, path, truth, progress)
             rows.append(row)
             scripts.append(script)
@@ -115,26 +115,26 @@ def table(result: dict[str, Any]) -> str:
         )
     for name in ("frames read", "seconds an hour"):
         rows.append(f"{name}: {total[name]:.3g} at most, bar <= {bars[name]:g}: {good[result['verdicts'][name]]}")
-    shares = ", ".join(f"{name} {share:.2f}" for name, share in result["controls"].items())
+    arms = ", ".join(f"{name} {share:.2f}" for name, share in result["controls"].items())
     rows.append(
-        f"controls, moment right: {shares}, bar <= {bars['control']}: {good[result['verdicts']['controls fail']]}"
+        f"controls, moment right: {arms}, bar <= {bars['control']}: {good[result['verdicts']['controls fail']]}"
     )
     return "\n".join(rows)
 
 
 def calibrate(films: Sequence[tuple[str, int]] = CALIBRATION, *, minutes: float = 60.0) -> dict[str, float]:
-    """What `seefar.vlm.passages` holds as ROW, WHOLE, LEXICAL and FOUND, from films of the "calibration" split.
+    """What `seefar.vlm.passages` holds as LEXICAL and FOUND, from films of the "calibration" split.
 
-    The shares are those at which most questions are led to the right page and told from absent ones by one threshold;
-    then the logistic function of the score is fitted by Newton's method, present and absent questions weighing the
-    same.
+    The slope is that of a logistic function of the score, fitted by Newton's method with present and absent questions
+    weighing the same. The weight and the offset are those that make the lesser of two shares largest: present questions
+    led to the right page and found, absent ones refused.
     """
     reader = Reader(threads=2)
     cases: list[tuple[np.ndarray, np.ndarray | None]] = []
     with tempfile.TemporaryDirectory() as temporary:
         for kind, seed in films:
             path = Path(temporary) / f"{kind}-{seed}.mp4"
-            truth = render_lecture(path, seed, minutes, kind, split="calibration")
+            truth = render_lecture(path, write_video, seed, minutes, kind, split="calibration")
             cases += evidence(reader, reader.read(media.open(path)), truth)
     return fit(cases)
 
@@ -151,25 +151,24 @@ def evidence(reader: Reader, script: Script, truth: dict[str, Any]) -> list[tupl
 
 
 def fit(cases: Sequence[tuple[np.ndarray, np.ndarray | None]]) -> dict[str, float]:
-    """The shares and the logistic function that serve these cases best."""
-    best: tuple[float, float, np.ndarray, np.ndarray] = (-1.0, 0.0, np.zeros(3), np.zeros(2))
-    for whole in np.arange(0.0, 1.01, 0.1):
-        for lexical in np.arange(0.0, 0.81, 0.1):
-            shares = np.array([1 - whole, whole, lexical])
-            tops = np.array([float((features @ shares).max()) for features, _ in cases])
-            right = [known is not None and bool(known[(features @ shares).argmax()]) for features, known in cases]
-            present = np.array([known is not None for _, known in cases])
-            slope = _logistic(tops, present)[1]
-            levels = np.sort(tops)
-            levels = (levels[1:] + levels[:-1]) / 2
-            lesser = [min(np.mean((tops > level) & right, where=present), np.mean(tops <= level, where=~present)) for level in levels]
-            level = float(np.mean(levels[np.isclose(lesser, max(lesser))]))
-            likelihood = -np.mean(np.log1p(np.exp(-np.where(present, 1, -1) * slope * (tops - level))))
-            case = (float(max(lesser)), float(likelihood), shares, np.array([-slope * level, slope]))
-            best = max(best, case, key=lambda each: each[:2])
-    good, _, shares, line = best
-    names = ("ROW", "WHOLE", "LEXICAL", "FOUND offset", "FOUND slope", "lesser share right")
-    return dict(zip(names, [*map(float, shares), *map(float, line), good], strict=True))
+    """The weight and the logistic function that serve these cases best, see `calibrate`."""
+    found: list[tuple[float, float, float, float]] = []
+    present = np.array([known is not None for _, known in cases])
+    for lexical in np.arange(0.0, 0.81, 0.1).tolist():
+        scores = [features @ np.array([1.0, lexical]) for features, _ in cases]
+        tops = np.array([each.max() for each in scores])
+        right = [
+            known is not None and bool(known[each.argmax()]) for each, (_, known) in zip(scores, cases, strict=True)
+        ]
+        levels = np.sort(tops)
+        levels = (levels[1:] + levels[:-1]) / 2
+        led = np.array([np.mean(((tops > level) & right)[present]) for level in levels])
+        refused = np.array([np.mean((tops <= level)[~present]) for level in levels])
+        lesser = np.minimum(led, refused)
+        level = float(levels[np.isclose(lesser, lesser.max())].mean())
+        found.append((float(lesser.max()), -lexical, level, _slope(tops, present)))
+    good, lexical, level, slope = max(found)
+    return {"LEXICAL": -lexical, "FOUND offset": -slope * level, "FOUND slope": slope, "lesser share right": good}
 
 
 def _film(
@@ -272,8 +271,8 @@ def _share(good: int, of: int) -> dict[str, float]:
     return {"share": share, "low": middle - reach, "high": middle + reach}
 
 
-def _logistic(scores: np.ndarray, present: np.ndarray) -> tuple[float, float]:
-    """Offset and slope of the log odds that a score belongs to a present subject; a small ridge keeps them finite."""
+def _slope(scores: np.ndarray, present: np.ndarray) -> float:
+    """Slope of the log odds that a score belongs to a present subject; a small ridge keeps it finite."""
     weights = np.where(present, 0.5 / present.mean(), 0.5 / (1 - present.mean()))
     middle, spread = scores.mean(), scores.std() + 1e-9
     x = np.stack([np.ones_like(scores), (scores - middle) / spread], 1)
@@ -283,4 +282,4 @@ def _logistic(scores: np.ndarray, present: np.ndarray) -> tuple[float, float]:
         slope = x.T @ (weights * (present - chance)) - 0.1 * beta
         bend = (x * (weights * chance * (1 - chance))[:, None]).T @ x + 0.1 * np.eye(2)
         beta = beta + np.linalg.solve(bend, slope)
-    return float(beta[0] - beta[1] * middle / spread), float(beta[1] / spread)
+    return float(beta[1] / spread)

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from seefar.media.write import write_video
 from seefar.synthetic import lecture_scene as scenes
 from seefar.synthetic.lecture_page import Page
 from seefar.synthetic.lecture_topics import Topic, topics
@@ -44,6 +43,7 @@ class Scene:
 
 def render_lecture(
     path: str | Path,
+    write: Callable[..., object],
     seed: int,
     minutes: float = 60.0,
     kind: str = "lecture",
@@ -64,18 +64,18 @@ def render_lecture(
 
     Args:
         path: of the film; its ending names the container.
-        kind: "lecture" or "screen".
-        progress: called as ``progress("render", done, total)``.
+        write: ``seefar.media.write_video``, or what is called as ``write(path, frames, rate, crf=, preset=)``.
         seed: everything follows from it, the split and the length.
         minutes: half a minute to several hours; the number of subjects grows with it until the split runs out.
+        kind: "lecture" or "screen".
         size: (width, height) in pixels, both even.
         split: "test" or "calibration"; their subjects are disjoint.
         rate: frames per second of the file.
+        progress: called as ``progress("render", done, total)``.
 
     Returns:
         The truth: "seconds", "pages" (topic, start, end, lines), "questions" (question, topic, line, and from when to
-        when
-        the words it asks about come into view for the first time: start, end; ``until`` they are gone) and "absent"
+        when the words it asks about come into view for the first time: start, end; ``until`` they are gone) and "absent"
         (questions about subjects that are not in the film).
 
     Raises:
@@ -94,7 +94,7 @@ def render_lecture(
             yield frame
 
     crf = (26, 28, 30)[seed % 3]
-    write_video(path, counted(), rate, crf=crf, preset="ultrafast")
+    write(path, counted(), rate, crf=crf, preset="ultrafast")
     if said:
         rows = [
             f"{k}\n{_stamp(start)} --> {_stamp(end)}\n{text}\n" for k, (start, end, text, _, _) in enumerate(said, 1)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -36,7 +37,8 @@ class Course:
     film_steps: int = 2000
     drill_steps: int = 1300
     card_steps: int = 1000
-    lesson_steps: int = 2600
+    lesson_steps: int = 1200
+    last_steps: int = 600
     lessons_a_step: int = 32
 
 
@@ -55,16 +57,22 @@ def make(folder: Path, out: Path, course: Course = Course(), *, progress: Progre
     seen_drills = [watch(eyes, drill) for drill in drills]
     made = lessons(eyes, films, seen, words, progress=progress)
     made += drill_lessons(eyes, drills, seen_drills, words, first=len(films))
-    answering = fit(
-        lm,
-        lesson_batch(eyes, [*seen, *seen_drills], made, course.lessons_a_step),
-        lesson_loss(words),
-        steps=course.lesson_steps,
-        lr=1.5e-3,
-        folder=folder / "lm",
-        save_every=200,
-        progress=progress,
-    )
+    answering: list[dict[str, float]] = []
+    for name, steps, lr, length in (
+        ("lm", course.lesson_steps, 1.5e-3, 2600 / 1200),  # cut short, while the rate is still high
+        ("lm-end", course.last_steps, 1.1e-3, 1.0),
+    ):
+        answering += fit(
+            lm,
+            lesson_batch(eyes, [*seen, *seen_drills], made, course.lessons_a_step),
+            lesson_loss(words),
+            steps=steps,
+            lr=lr,
+            schedule=stretched(length),
+            folder=folder / name,
+            save_every=200,
+            progress=progress,
+        )
     Pico(eyes, lm, words).save(out)
 
     def tail(log: list[dict[str, float]], key: str) -> float:
@@ -114,12 +122,17 @@ def train_eyes(
             loss,
             steps=steps,
             lr=lr,
-            schedule=lambda step, total, length=length: cosine(step, round(total * length)),  # type: ignore[misc]
+            schedule=stretched(length),
             folder=folder / name,
             save_every=250,
             progress=progress,
         )
     return log
+
+
+def stretched(length: float) -> Callable[[int, int], float]:
+    """A cosine as long as ``length`` times the steps: above 1 it is cut before the rate has fallen."""
+    return lambda step, steps: cosine(step, round(steps * length))
 
 
 @torch.inference_mode()

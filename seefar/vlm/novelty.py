@@ -63,6 +63,7 @@ class Watch:
         self.lost, self.patience, self.share, self.burst = lost, patience, share, burst
         self.seen = self.taken = self.missed = 0
         self._frame: np.ndarray | None = None
+        self._thumb = np.zeros((0, 0), np.float32)
 
     def look(self, frame: np.ndarray, second: float) -> Reading | None:
         """The frame before this one, if it has to be read now; (3, H, W) uint8 frames of one size, in time order."""
@@ -125,8 +126,9 @@ class Watch:
         return reading
 
     def _match(self, cv2: Any, thumb: np.ndarray) -> tuple[np.ndarray, Places, np.ndarray, tuple[int, int]]:
-        """Which blocks (R, C) are the same as before; where each was; which moved, and how many pixels (down, right)."""
-        rows, columns = np.indices(self._clock.shape)
+        """Which blocks (R, C) are the same; where each was; which moved, and by how many pixels (down, right)."""
+        R, C = self._clock.shape
+        rows, columns = np.repeat(np.arange(R)[:, None], C, 1), np.repeat(np.arange(C)[None], R, 0)
         same = _apart(self._thumb, thumb) <= 1
         still = same, (rows, columns), np.zeros_like(same), (0, 0)
         if same.mean() > 0.98:
@@ -140,7 +142,7 @@ class Watch:
         if shifted.mean() < same.mean() + 0.02 and (shifted & ~same).sum() < 0.3 * (~same).sum():
             return still
         if max(abs(dx), abs(dy)) < SCROLLED:  # a camera that trembles or pans: everything goes along
-            before, self._drift = self._drift, self._drift + (dy, dx)
+            before, self._drift = self._drift, self._drift + np.array([dy, dx])
             up, left = (np.round(self._drift / BLOCK) - np.round(before / BLOCK)).astype(int).tolist()
             down, right = (np.round(self._drift) - np.round(before)).astype(int).tolist()
             return same | shifted, self._clip(rows - up, columns - left), np.ones_like(same), (down, right)

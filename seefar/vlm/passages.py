@@ -13,8 +13,8 @@ from typing import Protocol
 import numpy as np
 
 # by `seefar.evals.read.calibrate`, on subjects and films that the benchmark does not use
-ROW, WHOLE, LEXICAL = 0.7, 0.3, 0.3  # shares of the best lines, of all words of the page, and of equal words in a score
-FOUND = (-8.64, 18.43)  # log odds that a page of this score answers the question: offset and slope
+LEXICAL = 0.2  # weight of equal words beside the cosine of the best lines
+FOUND = (-12.10, 25.27)  # log odds that a page of this score answers the question: offset and slope
 WINDOW = 4  # rows read together where a page has many
 
 STOP = frozenset(
@@ -89,12 +89,14 @@ class Page:
         """The line in clearly larger letters near the top, which says what the others are about, if any."""
         if len(self.lines) < 2:
             return ""
-        high = max((line for line in self.lines if line.top < 0.35), key=lambda line: line.height, default=self.lines[0])
+        high = max(
+            (line for line in self.lines if line.top < 0.35), key=lambda line: line.height, default=self.lines[0]
+        )
         others = sorted(line.height for line in self.lines if line is not high)
         return high.text if high.height > 1.1 * others[len(others) // 2] else ""
 
     def groups(self) -> list[tuple[int, int]]:
-        """Stretches [first, last) of lines that belong together: single lines, wrapped ones, windows over long pages."""
+        """Stretches [first, last) of lines: single ones, wrapped sentences, windows over long pages."""
         found = {(k, k + 1) for k in range(len(self.lines))}
         begin = 0
         for k in range(1, len(self.lines) + 1):
@@ -135,10 +137,9 @@ class Hit:
 class Passages:
     """All pages of a film, searched by meaning and by words.
 
-    The score of a page is ``ROW * r + WHOLE * w + LEXICAL * l``: r the best cosine between the question and a line or
-    a stretch of lines, w the cosine with all words of the page, l the share of the question's content words, weighed
-    by their rarity in this film, that stand on the page (one wrong letter in five forgiven). The chance is logistic
-    in the score.
+    The score of a page is ``r + LEXICAL * l``: r the best cosine between the question and a line or a stretch of lines,
+    alone or after the heading of its page; l the share of the question's content words, weighed by their rarity in this
+    film, that stand on the page (one wrong letter in five forgiven). The chance is logistic in the score.
 
     Args:
         pages: in order of time.
@@ -154,11 +155,10 @@ class Passages:
             text if headings[p] in text else f"{headings[p]}: {text}"
             for text, (p, _, _) in zip(plain, self._stretches, strict=True)
         ]
-        wholes = [page.text for page in self.pages]
-        unique = list(dict.fromkeys(plain + texts + wholes))
+        unique = list(dict.fromkeys(plain + texts))
         where = {text: k for k, text in enumerate(unique)}
         vectors = encoder.encode([readable(text) for text in unique]) if unique else np.zeros((0, 1), np.float32)
-        self._rows, self._alone, self._wholes = (vectors[[where[text] for text in each]] for each in (texts, plain, wholes))
+        self._rows, self._alone = (vectors[[where[text] for text in each]] for each in (texts, plain))
         self._words = [content_words(text) for text in texts]
         on_page = [content_words(page.text) for page in self.pages]
         self._page_words = on_page
@@ -166,7 +166,7 @@ class Passages:
         self._rarity = {word: math.log(1 + len(on_page) / count) for word, count in counts.items()}
 
     def features(self, question: str) -> np.ndarray:
-        """(pages, 3): best line, whole page and equal words, each in about [0, 1]."""
+        """(pages, 2): the cosine of the best lines and the share of equal words."""
         return self._features(question)[0]
 
     def search(self, question: str, *, most: int = 5) -> list[Hit]:
@@ -174,7 +174,7 @@ class Passages:
         if not self.pages:
             return []
         features, cosines, asked = self._features(question)
-        scores = features @ np.array([ROW, WHOLE, LEXICAL])
+        scores = features @ np.array([1.0, LEXICAL])
         hits = []
         for p in np.argsort(-scores, kind="stable")[: 4 * most]:
             first, last, line = self._place(int(p), cosines, asked)
@@ -205,7 +205,7 @@ class Passages:
         best = np.full(len(self.pages), -1.0)
         np.maximum.at(best, [p for p, _, _ in self._stretches], cosines)
         lexical = [self._overlap(asked, words) for words in self._page_words]
-        return np.stack([best, self._wholes @ vector, np.array(lexical)], 1), (told + alone) / 2, asked
+        return np.stack([best, np.array(lexical)], 1), (told + alone) / 2, asked
 
     def _overlap(self, asked: set[str], words: set[str]) -> float:
         """The share of the asked words, by rarity, that are among the words."""

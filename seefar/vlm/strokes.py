@@ -8,7 +8,7 @@ INK = 10.0  # grey levels from a pixel to the next along a line that make a stro
 
 
 class Strokes:
-    """A clock for each pixel (h, w): the second since which its stroke stands, wherever the picture has moved meanwhile."""
+    """A clock for each pixel (h, w): the second since which its stroke stands, wherever the picture has moved."""
 
     def __init__(self, thumb: np.ndarray, second: float) -> None:
         self.clock = np.full(thumb.shape, second, np.float32)
@@ -22,9 +22,9 @@ class Strokes:
         Args:
             thumb: (h, w) grey.
             second: its time.
-            same: (h, w) bool, where it shows what was there before, here or, if ``moved``, ``shift`` (down, right) away.
+            same: (h, w) bool, where it shows what was there before, here or, if ``moved``, ``shift`` away.
             moved: (h, w) bool.
-            shift: whole pixels.
+            shift: whole pixels (down, right).
         """
         import cv2
 
@@ -32,7 +32,9 @@ class Strokes:
         if shift != (0, 0) and moved.any():
             matrix = np.array([[1, 0, shift[1]], [0, 1, shift[0]]], np.float32)
             there = [
-                cv2.warpAffine(each, matrix, thumb.shape[::-1], flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+                cv2.warpAffine(
+                    each, matrix, thumb.shape[::-1], flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE
+                )
                 for each in (clock, had.astype(np.uint8))
             ]
             clock, had = np.where(moved, there[0], clock), np.where(moved, there[1] > 0, had)

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seefar.media import write_video
 from seefar.synthetic import lecture_scene as scenes
 from seefar.synthetic.lecture import _script, frames, render_lecture
 from seefar.synthetic.lecture_page import typeface, wrap
@@ -42,7 +43,9 @@ def test_questions_about_a_whole_subject_do_not_repeat_its_title():
 
 @pytest.mark.parametrize("kind", ["lecture", "screen"])
 def test_a_seed_gives_one_film_and_another_seed_another(tmp_path: Path, kind: str):
-    truths = [render_lecture(tmp_path / f"{k}.mp4", seed, 0.5, kind, SIZE) for k, seed in enumerate([3, 3, 4])]
+    truths = [
+        render_lecture(tmp_path / f"{k}.mp4", write_video, seed, 0.5, kind, SIZE) for k, seed in enumerate([3, 3, 4])
+    ]
     films = [(tmp_path / f"{k}.mp4").read_bytes() for k in range(3)]
     assert truths[0] == truths[1] != truths[2]
     assert films[0] == films[1] != films[2]
@@ -123,8 +126,8 @@ def test_wrapping_keeps_every_word_and_the_width(words: list[str], width: int):
 
 def test_what_cannot_be_drawn_is_refused(tmp_path: Path):
     with pytest.raises(ValueError, match="'opera'"):
-        render_lecture(tmp_path / "a.mp4", 1, 1.0, "opera")
+        render_lecture(tmp_path / "a.mp4", write_video, 1, 1.0, "opera")
     with pytest.raises(ValueError, match=r"0\.1"):
-        render_lecture(tmp_path / "a.mp4", 1, 0.1)
+        render_lecture(tmp_path / "a.mp4", write_video, 1, 0.1)
     with pytest.raises(ValueError, match="'train'"):
-        render_lecture(tmp_path / "a.mp4", 1, 1.0, split="train")
+        render_lecture(tmp_path / "a.mp4", write_video, 1, 1.0, split="train")

@@ -70,7 +70,9 @@ def test_a_lesson_rewards_pointing_inside_its_span_alone(films):
 
 @pytest.mark.slow
 def test_the_whole_course_runs_stops_and_goes_on(tmp_path):
-    course = Course(films=2, drills=1, film_steps=2, drill_steps=2, card_steps=2, lesson_steps=2, lessons_a_step=4)
+    course = Course(
+        films=2, drills=1, film_steps=2, drill_steps=2, card_steps=2, lesson_steps=2, last_steps=2, lessons_a_step=4
+    )
     figures = make(tmp_path, tmp_path / "pico.safetensors", course)
     first = Pico.load(tmp_path / "pico.safetensors")
     make(tmp_path, tmp_path / "again.safetensors", course)

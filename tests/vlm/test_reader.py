@@ -71,9 +71,7 @@ def test_questions_in_other_words_lead_to_the_moment_and_absent_subjects_are_not
     assert "sixteen metres" in answers[2].text and "00:30" in answers[2].text
     for answer in answers[len(QUESTIONS) :]:
         assert answer.moments == ()
-        assert answer.text == (
-            f'Not found: nothing on screen or in the subtitles is close to "{answer.question}"'
-        )
+        assert answer.text == (f'Not found: nothing on screen or in the subtitles is close to "{answer.question}"')
     cost = answers[0].cost
     assert cost.frames_seen == 60 and cost.frames_kept == len(answers[0].looked) <= 4
     assert 0 < cost.tokens_kept <= 40 and cost.tokens_seen > cost.tokens_kept
