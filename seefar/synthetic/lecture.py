@@ -75,7 +75,7 @@ def render_lecture(
 
     Returns:
         The truth: "seconds", "pages" (topic, start, end, lines), "questions" (question, topic, line, and from when to
-        when the words it asks about come into view for the first time: start, end; ``until`` they are gone) and "absent"
+        when the words it asks about first come into view: start, end; ``until`` they are gone) and "absent"
         (questions about subjects that are not in the film).
 
     Raises:
