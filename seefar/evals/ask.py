@@ -34,7 +34,7 @@ FIRST_SEED = 9000
 
 def run(
     *,
-    films: int = 12,
+    films: int = 8,
     minutes: float = 60,
     budget: int = 4096,
     fps: float = 1.0,
