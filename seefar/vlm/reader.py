@@ -6,6 +6,7 @@ import os
 import re
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING
 
@@ -186,28 +187,24 @@ class Script:
         """Reads a frame: its new lines and those that still stand make a page. Returns the seconds that it took."""
         started = time.perf_counter()
         rows = finder.read(reading.frame, reading.fresh_RC)
-        before = self.looked[-1] if self.looked else -np.inf
         self.looked.append(reading.second)
         self.worded_RC = np.zeros(reading.fresh_RC.shape, bool)
         for row in rows:
             cells(self.worded_RC, row.box)[:] = True
-        self._standing = [
-            (row, Said(line.text, line.start, reading.second, line.top, line.left, line.height))
-            for row, line in self._standing
-            if _since(reading, row.box) <= before and cells(reading.ink, row.box).mean() > 0.1
-        ]
-        grown = self._shown is not None and len(self._standing) == len(self._shown.lines)
-        fresh = []
+        standing, rest, fresh = [], list(self._standing), []
         for row in rows:
-            twin = next((k for k, (other, _) in enumerate(self._standing) if _twins(row, other)), None)
             start = _since(reading, row.box)
+            twin = next((k for k, (other, _) in enumerate(rest) if _twins(row, other)), None)
             if twin is not None:  # the same words, disturbed in between
-                start = min(start, self._standing.pop(twin)[1].start)
+                start = min(start, rest.pop(twin)[1].start)
             else:
                 self.words += len(row.text.split())
                 fresh.append(row)
             y0, x0, y1, _ = row.box
-            self._standing.append((row, Said(row.text, start, reading.second, y0, x0, y1 - y0)))
+            standing.append((row, Said(row.text, start, reading.second, y0, x0, y1 - y0)))
+        stay = [(row, replace(line, end=reading.second)) for row, line in rest if _stays(reading, row.box)]
+        grown = self._shown is not None and len(rest) == len(stay) and bool(self._standing)
+        self._standing = standing + stay
         self._standing.sort(key=lambda each: (each[1].top, each[1].left))
         if fresh:
             if grown:
@@ -236,9 +233,14 @@ def _since(reading: Reading, box: Sequence[float]) -> float:
     return float(np.median(times[ink] if ink.any() else times))
 
 
+def _stays(reading: Reading, box: Sequence[float]) -> bool:
+    """Whether the strokes under a box are those that an earlier reading saw there."""
+    return bool(cells(reading.ink, box).mean() > 0.1 and cells(reading.fresh_RC, box).mean() < 0.5)
+
+
 def _twins(row: Row, other: Row) -> bool:
     """Whether two rows are one line read twice, perhaps while it was still being typed."""
-    near = abs(row.box[0] - other.box[0]) < 0.03 and abs(row.box[1] - other.box[1]) < 0.05
+    near = abs(row.box[0] - other.box[0]) < 0.04 and abs(row.box[1] - other.box[1]) < 0.05
     if near and len(other.text) > 4 and row.text.startswith(other.text[:-2]):
         return True
     return near and SequenceMatcher(None, row.text, other.text, autojunk=False).ratio() > 0.8

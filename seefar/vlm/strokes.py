@@ -40,10 +40,9 @@ class Strokes:
             clock, had = np.where(moved, there[0], clock), np.where(moved, there[1] > 0, had)
         clock = np.where(same, clock, np.float32(second))
         ink = strokes(thumb)
-        # a zoom pushes strokes into empty pixels little by little, and they bring their clock along
-        beside = cv2.dilate(np.where(had & same, clock, np.float32(-1)), np.ones((3, 3), np.uint8))
-        pushed = ink & ~had & same
-        self.clock = np.where(pushed, np.where(beside >= 0, beside, np.float32(second)), clock)
+        # a zoom or a hand pushes strokes into empty pixels little by little, and they bring their clock along
+        beside = cv2.dilate(np.where(had & same, clock, np.float32(-1)), np.ones((5, 5), np.uint8))
+        self.clock = np.where(ink & ~had & same & (beside >= 0), beside, clock)
         self.ink = ink
 
 

@@ -104,8 +104,8 @@ def cells(raster: np.ndarray, box: Sequence[float]) -> np.ndarray:
 def spaced(text: str) -> str:
     """The text with the spaces that recognition swallowed put back.
 
-    >>> spaced("Photosynthesisandthelightreactions"), spaced("chlorophyll"), spaced("def f(x):")
-    ('Photosynthesis and the light reactions', 'chlorophyll', 'def f(x):')
+    >>> spaced("Waterandminerals"), spaced("chlorophyll"), spaced("def f(x):")
+    ('Water and minerals', 'chlorophyll', 'def f(x):')
     """
     return re.sub(r"[A-Za-z]{6,}", lambda run: " ".join(_split(run.group())), text.replace("·", " ").strip())
 

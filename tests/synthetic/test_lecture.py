@@ -31,14 +31,15 @@ def test_the_bank_is_large_and_its_splits_share_no_subject():
     assert kinds == [{"talk", "code", "term"}] * 2
 
 
-def test_questions_about_a_whole_subject_do_not_repeat_its_title():
+def test_questions_about_a_whole_subject_paraphrase_its_title():
     told = []
     for topic in topics("calibration") + topics("test"):
         title = set(re.findall(r"[a-z]{4,}", topic.title.lower()))
         for line, question in topic.questions:
-            if line == 0:
+            if line == 0 and topic.kind == "talk":
+                assert topic.title.lower() not in question.lower()
                 told.append(len(title & set(re.findall(r"[a-z]{4,}", question.lower()))) / max(len(title), 1))
-    assert np.mean(told) < 0.15 and np.mean(np.array(told) == 0) > 0.7
+    assert np.mean(told) < 0.2 and np.mean(np.array(told) == 0) > 0.6
 
 
 @pytest.mark.parametrize("kind", ["lecture", "screen"])
@@ -108,7 +109,7 @@ def test_frames_fit_the_script_and_never_wrap_around():
 
 
 def test_a_terminal_scrolls_so_that_its_last_line_is_seen():
-    session = [topic for topic in topics("test") if topic.kind == "term"]
+    session = 3 * [topic for topic in topics("test") if topic.kind == "term"]
     page, begins = scenes.terminal(session, np.random.default_rng(0), (960, 540), 300.0)
     assert len(begins) == len(session) and page.scroll[-1][1] > 0
     for line in page.lines:

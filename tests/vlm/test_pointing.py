@@ -36,6 +36,7 @@ def test_evidence_knows_its_neighbours_in_time(nets):
     torch.testing.assert_close(gaps, torch.tensor(want), rtol=1e-4, atol=1e-4)
 
 
+@torch.inference_mode()
 def test_a_tokens_word_is_the_one_it_answers_best(nets):
     eyes, _ = nets
     code, heard, evidence = some_evidence(eyes, [1.0, 2.0])
