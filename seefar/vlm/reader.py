@@ -235,7 +235,10 @@ def _since(reading: Reading, box: Sequence[float]) -> float:
 
 def _stays(reading: Reading, box: Sequence[float]) -> bool:
     """Whether the strokes under a box are those that an earlier reading saw there."""
-    return bool(cells(reading.ink, box).mean() > 0.1 and cells(reading.fresh_RC, box).mean() < 0.5)
+    ink = cells(reading.ink, box)
+    size = reading.ink.shape[0] // reading.fresh_RC.shape[0]
+    fresh = cells(reading.fresh_RC.repeat(size, 0).repeat(size, 1), box)
+    return bool(ink.mean() > 0.1 and fresh[ink].mean() < 0.4)
 
 
 def _twins(row: Row, other: Row) -> bool:
