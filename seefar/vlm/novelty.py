@@ -5,6 +5,7 @@ R rows of blocks, C columns of blocks. A block is 8 x 8 pixels of a thumbnail 32
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,9 @@ Places = tuple[np.ndarray, np.ndarray]
 WIDTH, BLOCK = 320, 8
 CHANGED = 0.35  # share of a block's energy by which it may differ from the block before and still be the same
 NOISE = 6.0  # energy that grain and compression alone bring
+FADED = 0.5  # share to which the energy around a block falls as its words fade, even though it seems unchanged
 TEXTURE = 25.0  # energy below which a block holds no strokes
+MEMORY = 240  # samples whose thumbnails are kept
 SCROLLED = 4.0  # pixels of the thumbnail from which a shift is a scroll, not a camera that trembles
 
 
@@ -31,6 +34,7 @@ class Reading:
         fresh_RC: blocks with strokes that no earlier reading has shown.
         ink: (h, w) bool, where the strokes of the thumbnail are.
         clock: (h, w), since which second each of them has been there.
+        past: seconds and thumbnails (h, w) uint8 of the last minutes, that of the frame last.
     """
 
     frame: np.ndarray
@@ -38,6 +42,7 @@ class Reading:
     fresh_RC: np.ndarray
     ink: np.ndarray
     clock: np.ndarray
+    past: tuple[tuple[float, np.ndarray], ...]
 
 
 class Watch:
@@ -64,6 +69,7 @@ class Watch:
         self.seen = self.taken = self.missed = 0
         self._frame: np.ndarray | None = None
         self._thumb = np.zeros((0, 0), np.float32)
+        self._past: deque[tuple[float, np.ndarray]] = deque(maxlen=MEMORY)
 
     def look(self, frame: np.ndarray, second: float) -> Reading | None:
         """The frame before this one, if it has to be read now; (3, H, W) uint8 frames of one size, in time order."""
@@ -78,17 +84,23 @@ class Watch:
             self._busy = np.zeros(shape)
             self._drift = np.zeros(2)
             self._strokes = Strokes(thumb, second)
-            self._unread = _energy(thumb) > TEXTURE
+            self._strength = _energy(thumb)
+            self._unread = self._strength > TEXTURE
             self._frame, self._thumb, self._second = frame, thumb, second
+            self._past.clear()
+            self._past.append((second, thumb.astype(np.uint8)))
             return due
-        same, source, moved, shift = self._match(cv2, thumb)
+        strength = _energy(thumb)
+        same, source, moved, shift = self._match(cv2, thumb, strength)
         kept = np.zeros(same.shape, bool)
-        kept[source[0][same], source[1][same]] = True
+        around, before = cv2.blur(strength, (3, 3)), cv2.blur(self._strength, (3, 3))
+        held = same & (around > FADED * before[source])  # a fade takes words away little by little
+        kept[source[0][held], source[1][held]] = True
         settled = self._rested(1.0)
         gone = self._unread & settled & ~kept
         waiting = self._unread & settled & (second - self._clock > self.patience)
         due = self._take() if gone.sum() > self.lost or waiting.sum() > self.lost else None
-        ink, had = _energy(thumb) > TEXTURE, _energy(self._thumb)[source] > TEXTURE
+        ink, had = strength > TEXTURE, self._strength[source] > TEXTURE
         unread = np.where(same, self._unread[source], True)
         # a slow zoom pushes strokes that were read into blocks that were empty
         beside = cv2.dilate((unread & had).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
@@ -96,7 +108,8 @@ class Watch:
         self._clock = np.where(same, self._clock[source], second)
         self._strokes.step(thumb, second, _pixels(same), _pixels(moved), shift)
         self._busy = 0.95 * self._busy[source] + 0.05 * ~same
-        self._frame, self._thumb, self._second = frame, thumb, second
+        self._frame, self._thumb, self._strength, self._second = frame, thumb, strength, second
+        self._past.append((second, thumb.astype(np.uint8)))
         return due
 
     def close(self) -> Reading | None:
@@ -121,15 +134,18 @@ class Watch:
             return None
         assert self._frame is not None
         self.taken += 1
-        reading = Reading(self._frame, self._second, self._unread, self._strokes.ink, self._strokes.clock)
+        strokes = self._strokes
+        reading = Reading(self._frame, self._second, self._unread, strokes.ink, strokes.clock, tuple(self._past))
         self._unread = np.zeros_like(self._unread)
         return reading
 
-    def _match(self, cv2: Any, thumb: np.ndarray) -> tuple[np.ndarray, Places, np.ndarray, tuple[int, int]]:
+    def _match(
+        self, cv2: Any, thumb: np.ndarray, strength: np.ndarray
+    ) -> tuple[np.ndarray, Places, np.ndarray, tuple[int, int]]:
         """Which blocks (R, C) are the same; where each was; which moved, and by how many pixels (down, right)."""
         R, C = self._clock.shape
         rows, columns = np.repeat(np.arange(R)[:, None], C, 1), np.repeat(np.arange(C)[None], R, 0)
-        same = _apart(self._thumb, thumb) <= 1
+        same = _apart(self._thumb, thumb, self._strength, strength) <= 1
         still = same, (rows, columns), np.zeros_like(same), (0, 0)
         if same.mean() > 0.98:
             return still
@@ -138,7 +154,7 @@ class Watch:
             return still
         matrix = np.array([[1, 0, dx], [0, 1, dy]], np.float32)
         moved = cv2.warpAffine(self._thumb, matrix, thumb.shape[::-1], borderMode=cv2.BORDER_REPLICATE)
-        shifted = _apart(moved, thumb) <= 1
+        shifted = _apart(moved, thumb, _energy(moved), strength) <= 1
         if shifted.mean() < same.mean() + 0.02 and (shifted & ~same).sum() < 0.3 * (~same).sum():
             return still
         if max(abs(dx), abs(dy)) < SCROLLED:  # a camera that trembles or pans: everything goes along
@@ -146,7 +162,7 @@ class Watch:
             up, left = (np.round(self._drift / BLOCK) - np.round(before / BLOCK)).astype(int).tolist()
             down, right = (np.round(self._drift) - np.round(before)).astype(int).tolist()
             return same | shifted, self._clip(rows - up, columns - left), np.ones_like(same), (down, right)
-        by_shift = shifted & ~same & (_energy(thumb) > TEXTURE / 4)
+        by_shift = shifted & ~same & (strength > TEXTURE / 4)
         up, left = round(dy / BLOCK), round(dx / BLOCK)
         source = self._clip(np.where(by_shift, rows - up, rows), np.where(by_shift, columns - left, columns))
         return same | by_shift, source, by_shift, (round(dy), round(dx))
@@ -194,8 +210,7 @@ def _energy(image: np.ndarray) -> np.ndarray:
     return _blocks(steps * steps)
 
 
-def _apart(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """(R, C) difference of two thumbnails in units of what counts as a change."""
-    allowed = CHANGED * np.maximum(_energy(before), _energy(after)) + NOISE
-    ratio: np.ndarray = _energy(after - before) / allowed
+def _apart(before: np.ndarray, after: np.ndarray, had: np.ndarray, has: np.ndarray) -> np.ndarray:
+    """(R, C) difference of two thumbnails, of energies ``had`` and ``has``, in units of what counts as a change."""
+    ratio: np.ndarray = _energy(after - before) / (CHANGED * np.maximum(had, has) + NOISE)
     return ratio

@@ -6,7 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from typing import Protocol
 
@@ -14,7 +14,8 @@ import numpy as np
 
 # by `seefar.evals.read.calibrate`, on subjects and films that the benchmark does not use
 LEXICAL = 0.2  # weight of equal words beside the cosine of the best lines
-FOUND = (-12.10, 25.27)  # log odds that a page of this score answers the question: offset and slope
+FOUND = (-13.79, 28.43)  # log odds that a page of this score answers the question: offset and slope
+SLACK = 0.12  # a page that says the same, or goes on about it, may score less by so much
 WINDOW = 4  # rows read together where a page has many
 
 STOP = frozenset(
@@ -55,7 +56,8 @@ class Said:
 
     Args:
         start, end: first and last second at which it was there.
-        height: of the letters as a share of the frame, 0 for cues. top, left: where it stands.
+        top, left: where it stands, as shares of the frame.
+        height, letter: of the line, and the width of a letter, as shares of the frame; 0 where nothing is known.
     """
 
     text: str
@@ -64,13 +66,24 @@ class Said:
     top: float = 0.0
     left: float = 0.0
     height: float = 0.0
+    letter: float = 0.0
+
+    @property
+    def size(self) -> float:
+        """The area of a letter."""
+        return self.height * (self.letter or self.height)
 
 
 @dataclass(frozen=True)
 class Page:
-    """Lines that were there together, from top to bottom."""
+    """Lines that were there together, from top to bottom.
+
+    Args:
+        before: what was said just before, which tells what a cue of subtitles goes on about.
+    """
 
     lines: tuple[Said, ...]
+    before: str = ""
 
     @property
     def text(self) -> str:
@@ -89,11 +102,9 @@ class Page:
         """The line in clearly larger letters near the top, which says what the others are about, if any."""
         if len(self.lines) < 2:
             return ""
-        high = max(
-            (line for line in self.lines if line.top < 0.35), key=lambda line: line.height, default=self.lines[0]
-        )
-        others = sorted(line.height for line in self.lines if line is not high)
-        return high.text if high.height > 1.1 * others[len(others) // 2] else ""
+        high = max((line for line in self.lines if line.top < 0.35), key=lambda line: line.size, default=self.lines[0])
+        others = sorted(line.size for line in self.lines if line is not high)
+        return high.text if high.size > 1.25 * others[len(others) // 2] else ""
 
     def groups(self) -> list[tuple[int, int]]:
         """Stretches [first, last) of lines: single ones, wrapped sentences, windows over long pages."""
@@ -138,8 +149,9 @@ class Passages:
     """All pages of a film, searched by meaning and by words.
 
     The score of a page is ``r + LEXICAL * l``: r the best cosine between the question and a line or a stretch of lines,
-    alone or after the heading of its page; l the share of the question's content words, weighed by their rarity in this
-    film, that stand on the page (one wrong letter in five forgiven). The chance is logistic in the score.
+    alone or after the heading of its page or the words said before; l the share of the question's content words,
+    weighed by their rarity in this film, that stand there (one wrong letter in five forgiven). The chance is logistic
+    in the score.
 
     Args:
         pages: in order of time.
@@ -151,8 +163,9 @@ class Passages:
         self._stretches = [(p, a, b) for p, page in enumerate(self.pages) for a, b in page.groups()]
         headings = [page.heading for page in self.pages]
         plain = [" ".join(line.text for line in self.pages[p].lines[a:b]) for p, a, b in self._stretches]
+        leads = [page.before or (heading and f"{heading}:") for page, heading in zip(self.pages, headings, strict=True)]
         texts = [
-            text if headings[p] in text else f"{headings[p]}: {text}"
+            text if headings[p] and headings[p] in text else f"{leads[p]} {text}".strip()
             for text, (p, _, _) in zip(plain, self._stretches, strict=True)
         ]
         unique = list(dict.fromkeys(plain + texts))
@@ -160,7 +173,7 @@ class Passages:
         vectors = encoder.encode([readable(text) for text in unique]) if unique else np.zeros((0, 1), np.float32)
         self._rows, self._alone = (vectors[[where[text] for text in each]] for each in (texts, plain))
         self._words = [content_words(text) for text in texts]
-        on_page = [content_words(page.text) for page in self.pages]
+        on_page = [content_words(f"{page.before} {page.text}") for page in self.pages]
         self._page_words = on_page
         counts = Counter(word for words in on_page for word in words)
         self._rarity = {word: math.log(1 + len(on_page) / count) for word, count in counts.items()}
@@ -175,17 +188,21 @@ class Passages:
             return []
         features, cosines, asked = self._features(question)
         scores = features @ np.array([1.0, LEXICAL])
-        hits = []
+        hits, fits = [], {}
         for p in np.argsort(-scores, kind="stable")[: 4 * most]:
-            first, last, line = self._place(int(p), cosines, asked)
+            first, last, fit = self._place(int(p), cosines, asked)
+            line = self.pages[p].lines[max(range(first, last), key=lambda place: fit[place, place + 1])]
             chance = 1 / (1 + math.exp(-(FOUND[0] + FOUND[1] * float(scores[p]))))
             hits.append(Hit(self.pages[p], first, last, line, float(scores[p]), chance))
-        again = {id(hit): _same(hit, hits[0]) for hit in hits}
-        hits.sort(key=lambda hit: (not again[id(hit)], hit.start if again[id(hit)] else -hit.score))
-        return hits[:most]
+            fits[id(hits[-1])] = fit[first, last]
+        near = [hit for hit in hits if hit is hits[0] or (_goes_on(hit, hits[0]) and hit.score > hits[0].score - SLACK)]
+        best = max(near, key=lambda hit: fits[id(hit)])
+        again = [_again(hit, best) for hit in hits]
+        others = [hit for hit, same in zip(hits, again, strict=True) if same is None]
+        return (sorted((hit for hit in again if hit is not None), key=lambda hit: hit.start) + others)[:most]
 
-    def _place(self, p: int, cosines: np.ndarray, asked: set[str]) -> tuple[int, int, Said]:
-        """The stretch of a page's lines that fits the question best, and the line in it that does."""
+    def _place(self, p: int, cosines: np.ndarray, asked: set[str]) -> tuple[int, int, dict[tuple[int, int], float]]:
+        """The stretch of a page's lines that fits the question best, and how well each one does."""
         page, heading = self.pages[p], self.pages[p].heading
         local = {}
         for k, (owner, first, last) in enumerate(self._stretches):
@@ -193,9 +210,9 @@ class Passages:
                 local[first, last] = cosines[k] + 0.3 * self._overlap(asked, self._words[k])
                 if last == first + 1 and page.lines[first].text == heading:
                     # a question on a detail repeats the heading's words too, but its moment is that of the detail
-                    local[first, last] -= 0.1
+                    local[first, last] -= 0.15
         first, last = max(local, key=lambda stretch: local[stretch])
-        return first, last, page.lines[max(range(first, last), key=lambda place: local[place, place + 1])]
+        return first, last, local
 
     def _features(self, question: str) -> tuple[np.ndarray, np.ndarray, set[str]]:
         vector = self._encoder.encode([subject(question)])[0]
@@ -249,7 +266,7 @@ def stem(word: str) -> str:
     >>> [stem(word) for word in ("baking", "bakes", "baked", "countries", "glass", "1929")]
     ['bak', 'bak', 'bak', 'country', 'glass', '1929']
     """
-    for ending, other in (("ies", "y"), ("ing", ""), ("ed", ""), ("es", ""), ("s", ""), ("e", "")):
+    for ending, other in (("ies", "y"), ("ied", "y"), ("ing", ""), ("ed", ""), ("es", ""), ("s", ""), ("e", "")):
         if word.endswith(ending) and len(word) - len(ending) >= 3 and not word.endswith("ss"):
             return word[: len(word) - len(ending)] + other
     return word
@@ -276,11 +293,30 @@ def _continues(upper: Said, lower: Said) -> bool:
     )
 
 
-def _same(hit: Hit, best: Hit) -> bool:
-    """Whether two hits rest on the same words, as when a slide is shown again."""
+def _goes_on(hit: Hit, other: Hit) -> bool:
+    """Whether two hits are cues that were said shortly after each other."""
+    return any(one.page.text in two.page.before for one, two in ((hit, other), (other, hit)))
+
+
+def _again(hit: Hit, best: Hit) -> Hit | None:
+    """The hit at its line that says what the best hit's line says, as when a slide comes back; None without one."""
     if hit.page is best.page:
-        return True
-    return (
-        hit.score > best.score - 0.12
-        and SequenceMatcher(None, hit.line.text, best.line.text, autojunk=False).ratio() > 0.85
-    )
+        return hit
+    twins = [_twins(line.text, best.line.text) for line in hit.page.lines]
+    place = max(range(len(twins)), key=lambda k: (twins[k], hit.page.lines[k] is hit.line))
+    line = hit.page.lines[place]
+    if not twins[place] or not (hit.score > best.score - SLACK or _twins(hit.page.heading, best.page.heading)):
+        return None
+    if line is not hit.line:
+        hit = replace(hit, first=place, last=place + 1, line=line)
+    return replace(hit, chance=max(hit.chance, best.chance))
+
+
+def _twins(one: str, other: str) -> bool:
+    """Whether two texts, which may have lost spaces and perhaps an end to the next line, are the same."""
+    short, long = sorted((re.sub(r"\W", "", text.lower()) for text in (one, other)), key=len)
+    if len(short) <= 0.6 * len(long):
+        return False
+    match = SequenceMatcher(None, short, long, autojunk=False)
+    equal = sum(block.size for block in match.get_matching_blocks())
+    return match.ratio() > 0.85 or equal > 0.95 * len(short) > 0

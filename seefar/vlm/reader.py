@@ -18,12 +18,15 @@ from seefar.vlm.answer import Answer, Cost, Model, Moment, Progress, clock, peak
 from seefar.vlm.novelty import Reading, Watch
 from seefar.vlm.passages import Hit, Page, Passages, Said
 from seefar.vlm.sentences import Sentences
-from seefar.vlm.words import LONGEST, Row, WordFinder, cells
+from seefar.vlm.strokes import followed
+from seefar.vlm.words import ENOUGH, LONGEST, Row, WordFinder, cells
 
 if TYPE_CHECKING:
     from seefar.media import Video
 
 CHUNK_BYTES = 32 << 20
+CONTEXT, PAUSE = 3, 5.0  # cues before one that tell what it is about, unless so many seconds of silence lie between
+ALIKE = 0.8  # likeness from which two readings in one place are of one line
 ASKS_FOR_ALL = re.compile(
     r"\b(slide|screen|page|frame|subtitles?|caption)\b.*\b(say|says|said|read|reads|show|shows|list|lists|contain)\b",
     re.I,
@@ -172,12 +175,16 @@ class Script:
         self.frames_seen = self.words = self.cues = 0
         self.worded_RC = np.zeros((0, 0), bool)
         self._standing: list[tuple[Row, Said]] = []
-        self._shown: Page | None = None
+        self._whole = False  # whether all lines of the last page shown still stand
 
     def hear(self, cues: Cues) -> None:
-        """Subtitles: every cue a page of its own, and the words of a few together for what is said over several."""
+        """Subtitles: every cue a page of its own, after the words of the few before it unless there was a pause."""
         lines = [Said(cue.text, cue.start, cue.end) for cue in cues]
-        self.pages += [Page((line,)) for line in lines]
+        first = 0
+        for k, line in enumerate(lines):
+            if k and line.start - lines[k - 1].end > PAUSE:
+                first = k
+            self.pages.append(Page((line,), " ".join(each.text for each in lines[max(first, k - CONTEXT) : k])))
         self.cues += len(lines)
         self.words += sum(len(line.text.split()) for line in lines)
         if cues.broken:
@@ -194,23 +201,24 @@ class Script:
         standing, rest, fresh = [], list(self._standing), []
         for row in rows:
             start = _since(reading, row.box)
-            twin = next((k for k, (other, _) in enumerate(rest) if _twins(row, other)), None)
-            if twin is not None:  # the same words, disturbed in between
+            likeness = [_likeness(row, other) for other, _ in rest]
+            twin = int(np.argmax(likeness)) if likeness else 0
+            if likeness and likeness[twin] > ALIKE:  # the same words, disturbed in between
                 start = min(start, rest.pop(twin)[1].start)
             else:
                 self.words += len(row.text.split())
                 fresh.append(row)
-            y0, x0, y1, _ = row.box
-            standing.append((row, Said(row.text, start, reading.second, y0, x0, y1 - y0)))
+            y0, x0, y1, x1 = row.box
+            standing.append((row, Said(row.text, start, reading.second, y0, x0, y1 - y0, (x1 - x0) / len(row.text))))
         stay = [(row, replace(line, end=reading.second)) for row, line in rest if _stays(reading, row.box)]
-        grown = self._shown is not None and len(rest) == len(stay) and bool(self._standing)
+        self._whole = self._whole and len(rest) == len(stay)
         self._standing = standing + stay
         self._standing.sort(key=lambda each: (each[1].top, each[1].left))
         if fresh:
-            if grown:
+            if self._whole:
                 self.pages.pop()  # the page that follows says all of it, and more
-            self._shown = Page(tuple(line for _, line in self._standing))
-            self.pages.append(self._shown)
+            self.pages.append(Page(tuple(line for _, line in self._standing)))
+            self._whole = True
         return time.perf_counter() - started
 
 
@@ -228,9 +236,10 @@ def has_words(video: Video, *, frames: int = 8, least: int = 2) -> bool:
 
 
 def _since(reading: Reading, box: Sequence[float]) -> float:
-    """From when the strokes under a box have looked as they do."""
+    """From when the strokes under a box have looked as they do, or can be followed, whichever is earlier."""
     times, ink = cells(reading.clock, box), cells(reading.ink, box)
-    return float(np.median(times[ink] if ink.any() else times))
+    still = float(np.median(times[ink] if ink.any() else times))
+    return min(still, followed(reading.past, box))
 
 
 def _stays(reading: Reading, box: Sequence[float]) -> bool:
@@ -238,15 +247,19 @@ def _stays(reading: Reading, box: Sequence[float]) -> bool:
     ink = cells(reading.ink, box)
     size = reading.ink.shape[0] // reading.fresh_RC.shape[0]
     fresh = cells(reading.fresh_RC.repeat(size, 0).repeat(size, 1), box)
-    return bool(ink.mean() > 0.1 and fresh[ink].mean() < 0.4)
+    if ink.mean() <= 0.1:
+        return False
+    return bool(fresh[ink].mean() < 0.4 or cells(reading.fresh_RC, box).mean() < ENOUGH)
 
 
-def _twins(row: Row, other: Row) -> bool:
-    """Whether two rows are one line read twice, perhaps while it was still being typed."""
-    near = abs(row.box[0] - other.box[0]) < 0.04 and abs(row.box[1] - other.box[1]) < 0.05
-    if near and len(other.text) > 4 and row.text.startswith(other.text[:-2]):
-        return True
-    return near and SequenceMatcher(None, row.text, other.text, autojunk=False).ratio() > 0.8
+def _likeness(row: Row, other: Row) -> float:
+    """In [0, 1], how much two rows look like one line read twice, perhaps while it was still being typed."""
+    down, right = abs(row.box[0] - other.box[0]), abs(row.box[1] - other.box[1])
+    if max(down, right) > 0.08:
+        return 0.0
+    if down < 0.04 and right < 0.05 and len(other.text) > 4 and row.text.startswith(other.text[:-2]):
+        return 1.0
+    return SequenceMatcher(None, row.text, other.text, autojunk=False).ratio()
 
 
 def _quote(hit: Hit) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+ENOUGH = 0.2  # share of a line that must be wanted for it to be read
 LONGEST = 1920  # pixels of the longer side beyond which a frame is reduced before it is read
 
 
@@ -70,7 +71,7 @@ class WordFinder:
         height, width = image.shape[:2]
         hulls = [(*box.min(0)[::-1], *box.max(0)[::-1]) for box in boxes]
         shares = [(y0 / height, x0 / width, y1 / height, x1 / width) for y0, x0, y1, x1 in hulls]
-        chosen = [k for k, box in enumerate(shares) if wanted is None or cells(wanted, box).mean() >= 0.2]
+        chosen = [k for k, box in enumerate(shares) if wanted is None or cells(wanted, box).mean() >= ENOUGH]
         if not chosen:
             return []
         texts, _ = self._engine.text_rec(self._engine.get_crop_img_list(image, [boxes[k] for k in chosen]))
@@ -104,10 +105,11 @@ def cells(raster: np.ndarray, box: Sequence[float]) -> np.ndarray:
 def spaced(text: str) -> str:
     """The text with the spaces that recognition swallowed put back.
 
-    >>> spaced("Waterandminerals"), spaced("chlorophyll"), spaced("def f(x):")
-    ('Water and minerals', 'chlorophyll', 'def f(x):')
+    >>> spaced("Waterandminerals"), spaced("chlorophyll"), spaced("def f(x):"), spaced("Thecrashof1929")
+    ('Water and minerals', 'chlorophyll', 'def f(x):', 'The crash of 1929')
     """
-    return re.sub(r"[A-Za-z]{6,}", lambda run: " ".join(_split(run.group())), text.replace("·", " ").strip())
+    apart = re.sub(r"[A-Za-z]{5,}", lambda run: " ".join(_split(run.group())), text.replace("·", " ").strip())
+    return NUMBERED.sub(r"\1 ", apart)
 
 
 def _split(run: str) -> list[str]:
@@ -122,7 +124,7 @@ def _split(run: str) -> list[str]:
     for end in range(1, len(low) + 1):
         for start in range(max(0, end - 24), end):
             part = low[start:end]
-            begin = best[start][0] + words.get(part, STRANGE + 4.0 * len(part))
+            begin = best[start][0] + words.get(part, STRANGE + 4.0 * max(4, len(part)))
             go_on = best[start][0] + endings.get(part, math.inf) if start else math.inf
             if min(begin, go_on) < best[end][0]:
                 best[end] = (min(begin, go_on), start, begin <= go_on)
@@ -144,47 +146,21 @@ def _vocabulary() -> tuple[dict[str, float], dict[str, float]]:
 
     words: dict[str, float] = {}
     endings: dict[str, float] = {}
-    for rank, entry in enumerate((encoder_folder() / "vocab.txt").read_text(encoding="utf-8").splitlines(), 1):
+    for entry in (encoder_folder() / "vocab.txt").read_text(encoding="utf-8").splitlines():
         piece = entry.removeprefix("##")
         if not (piece.isascii() and piece.isalpha()):
             continue
         if entry != piece:
-            endings[piece] = 4.0 + 0.6 * math.log(rank)
+            endings[piece] = 8.0 + math.log(len(endings) + 1)
         elif len(piece) > 2 or piece in SHORT:
-            words[piece] = 3.0 + math.log(rank)
-    return words, {piece: price for piece, price in endings.items() if piece not in words}
+            words[piece] = 7.0 + math.log(len(words) + 1)
+    return words, endings
 
 
-STRANGE = 6.0  # price of a word that the vocabulary lacks, before its letters
-SHORT = frozenset(
-    (
-        "a",
-        "i",
-        "an",
-        "as",
-        "at",
-        "be",
-        "by",
-        "do",
-        "go",
-        "he",
-        "if",
-        "in",
-        "is",
-        "it",
-        "me",
-        "my",
-        "no",
-        "of",
-        "on",
-        "or",
-        "so",
-        "to",
-        "up",
-        "us",
-        "we",
-    )
-)
+STRANGE = 10.0  # price of a word that the vocabulary lacks, before its letters, of which at least four are counted
+SHORT = frozenset("a i an as at be by do go he if in is it me my no of on or so to up us we".split())  # noqa: SIM905
+# words that recognition glues to a number
+NUMBERED = re.compile(r"\b(as|at|by|in|is|of|on|or|to|and|the|was|from|until|about)(?=\d{2,}\b)", re.IGNORECASE)
 
 
 def _joined(rows: Iterable[Row]) -> list[Row]:

@@ -145,3 +145,10 @@ def test_an_empty_film_and_a_blank_one_give_nothing():
 def test_a_share_outside_its_range_is_refused():
     with pytest.raises(ValueError, match=r"\(0, 1\]"):
         Watch(share=0)
+
+
+def test_a_page_that_fades_away_is_read_while_it_is_whole():
+    faint = np.clip(0.35 * page(list(SENTENCES[:4])) + 0.65 * page([]), 0, 255).astype(np.uint8)
+    fainter = np.clip(0.15 * page(list(SENTENCES[:4])) + 0.85 * page([]), 0, 255).astype(np.uint8)
+    readings, _ = watch([page(list(SENTENCES[:4]))] * 30 + [faint, fainter] + [page([])] * 10)
+    assert [reading.second for reading in readings] == [29]

@@ -51,6 +51,19 @@ def test_words_that_come_back_later_are_answered_by_their_first_appearance():
         assert hits[1].start == 900
 
 
+def test_a_line_that_is_wrapped_elsewhere_when_it_comes_back_is_the_same_line():
+    later = page(["Caring for honey bees", "Mites weaken the"], [900, 900])
+    hits = Passages([BEES, TIDES, later], Bag()).search("Where do mites weaken the bees?")
+    assert [hit.start for hit in hits[:2]] == [70, 900]
+
+
+def test_what_was_said_before_a_cue_tells_what_it_is_about():
+    intro, detail = Said("Let us turn to bees.", 10, 14), Said("Mites weaken them in autumn.", 14, 18)
+    pages = [Page((intro,)), Page((detail,), intro.text), TIDES]
+    assert Passages(pages, Bag()).search("When do mites weaken the bees?")[0].start == 14
+    assert Passages(pages, Bag()).search("When does she turn to bees?")[0].start == 10
+
+
 def test_a_chance_is_higher_for_words_that_are_there():
     passages = Passages([BEES, TIDES], Bag())
     there, absent = (passages.search(question)[0].chance for question in ("moon pulls water", "guillotine of the king"))

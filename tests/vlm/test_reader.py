@@ -11,8 +11,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from seefar import media
 from seefar.media import write_video
+from seefar.media.subtitles import Cue, Cues
 from seefar.vlm.answer import Model
-from seefar.vlm.reader import Reader, has_words
+from seefar.vlm.novelty import Reading
+from seefar.vlm.reader import PAUSE, Reader, Script, _likeness, has_words
+from seefar.vlm.words import Row
 
 SLIDES = (
     ("Caring for honey bees", "A hive holds one queen", "Mites weaken the colony in autumn"),
@@ -109,6 +112,54 @@ def test_words_on_screen_or_in_subtitles_are_noticed(talk: Path, tmp_path: Path)
     assert has_words(media.open(talk)) is True
     mute = write_video(tmp_path / "mute.mp4", [slide(SLIDES[0])] * 20, 1)
     assert has_words(media.open(mute)) is True
+
+
+def test_a_cue_comes_with_the_words_before_it_unless_there_was_a_pause():
+    script = Script()
+    script.hear(Cues([Cue(0, 2, "Bees."), Cue(2, 4, "They dance."), Cue(5 + PAUSE, 9 + PAUSE, "Tides.")]))
+    assert [(page.text, page.before) for page in script.pages] == [
+        ("Bees.", ""),
+        ("They dance.", "Bees."),
+        ("Tides.", ""),
+    ]
+
+
+def test_a_line_read_twice_is_known_by_its_place_and_its_words():
+    first = Row("Mites weaken the colony", (0.3, 0.1, 0.35, 0.6), 0.9)
+    assert _likeness(Row("Mites weaken the co1ony in", (0.32, 0.12, 0.37, 0.65), 0.9), first) > 0.8
+    assert _likeness(Row("Mites weaken the colony in autumn and winter", (0.3, 0.1, 0.35, 0.9), 0.9), first) == 1
+    assert _likeness(Row("Mites weaken the colony", (0.5, 0.1, 0.55, 0.6), 0.9), first) == 0
+    assert _likeness(Row("A hive holds one queen", (0.3, 0.1, 0.35, 0.6), 0.9), first) < 0.8
+
+
+class Finder:
+    """Gives rows that were prepared, one list for each reading."""
+
+    def __init__(self, *readings: list[Row]) -> None:
+        self.readings = list(readings)
+
+    def read(self, frame: np.ndarray, wanted: np.ndarray) -> list[Row]:
+        return self.readings.pop(0)
+
+
+def test_a_page_is_replaced_by_one_that_says_more_but_never_by_one_that_lost_a_line():
+    def at(second: float, fresh: float) -> Reading:
+        """Strokes everywhere, those below ``fresh`` of the height new to the watch."""
+        new = np.zeros((22, 40), bool)
+        new[int(22 * fresh) :] = True
+        picture = np.full((176, 320), 200, np.uint8)
+        return Reading(picture, second, new, np.ones((176, 320), bool), np.zeros((176, 320)), ((second, picture),))
+
+    rows = [Row(text, (0.1 + 0.2 * k, 0.1, 0.16 + 0.2 * k, 0.9), 0.9) for k, text in enumerate(SLIDES[0])]
+    finder, grown, scrolled = Finder(rows[:1], rows[1:]), Script(), Script()
+    grown.see(at(5, 0), finder)
+    grown.see(at(9, 0.25), finder)
+    assert [len(page.lines) for page in grown.pages] == [3]
+    finder = Finder(rows[:2], [], [rows[2]])
+    scrolled.see(at(5, 0), finder)
+    scrolled.see(at(9, 0.25), finder)  # the second line has gone, and nothing new was read
+    scrolled.see(at(13, 0.45), finder)
+    assert [len(page.lines) for page in scrolled.pages] == [2, 2]
 
 
 def test_what_makes_no_sense_is_refused(reader: Reader, talk: Path):

@@ -63,7 +63,9 @@ def test_a_frame_without_words_has_none(finder: WordFinder):
     [
         ("thelightreactions", "the light reactions"),
         ("Waterissplitandoxygenisreleased", "Water is split and oxygen is released"),
+        ("partsoftheleaf", "parts of the leaf"),
         ("chlorophyll", "chlorophyll"),
+        ("Impressionist", "Impressionist"),
         ("Thekingwasexecuted", "The king was executed"),
         ("x = find(1793)", "x = find(1793)"),
     ],
