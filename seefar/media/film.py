@@ -19,6 +19,7 @@ from seefar.media.reach import SEEK_COST, Reach
 from seefar.media.report import Report
 from seefar.media.sample import Sampling
 from seefar.media.survey import Contents, by_number, survey
+from seefar.media.timeline import Timeline
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -57,6 +58,11 @@ class Film:
         ):
             return contents
         return by_number("this stream holds only decoding times", timeline.key, timeline.rate, contents.lost)
+
+    @property
+    def timeline(self) -> Timeline:
+        """When each frame is shown."""
+        return self.contents.timeline
 
     @cached_property
     def info(self) -> VideoInfo:

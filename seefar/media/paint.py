@@ -42,11 +42,15 @@ class Painter:
         from av.video.reformatter import VideoReformatter
 
         self._size = size
+        self._angle: int | None = None
+        self._turn = (0, False)
         self._reformatter = VideoReformatter()
 
     def paint(self, frame: VideoFrame, out: np.ndarray) -> None:
         """Fills ``out`` (3, H, W) uint8 with a frame."""
-        turns, mirrored = turn_of(frame)
+        if frame.rotation != self._angle:  # side data make a cycle with their frame, which then stays in memory
+            self._angle, self._turn = frame.rotation, turn_of(frame)
+        turns, mirrored = self._turn
         height, width = self._size if turns % 2 == 0 else self._size[::-1]
         shrinks = width < frame.width and height < frame.height
         rgb = self._reformatter.reformat(

@@ -14,6 +14,7 @@ from seefar.media.info import VideoInfo
 from seefar.media.paint import Painter, turn_of
 from seefar.media.report import Report
 from seefar.media.sample import Sampling
+from seefar.media.timeline import Timeline
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -62,6 +63,11 @@ class Pipe:
             approximate_times=first.pts is None,
             start=self._zero,
         )
+
+    @property
+    def timeline(self) -> Timeline:
+        """Not known before the end."""
+        raise MediaError(f"{self._name}: a pipe tells its frames only as they come. Save it to a file first.")
 
     def close(self) -> None:
         """Ends the reading."""

@@ -66,6 +66,13 @@ class Stills:
                 return VideoInfo(str(self._path), count / self._rate, width, height, self._rate, count, "image")
         raise MediaError(f"{self._name}: not one image in it can be decoded. Copy the files again.")
 
+    @property
+    def timeline(self) -> Timeline:
+        """When each picture is shown."""
+        count = len(self._paths)
+        numbers = np.arange(count)
+        return Timeline(numbers, np.ones(count, bool), numbers, 1 / self._rate, 0.0, count / self._rate)
+
     def close(self) -> None:
         """Nothing to do: each picture is closed once it is read."""
 
@@ -75,11 +82,9 @@ class Stills:
 
     def pick(self, sampling: Sampling, report: Report) -> Iterator[tuple[float, Image.Image]]:
         """The wanted pictures with their seconds; one that cannot be decoded is left out and counted."""
-        count = len(self._paths)
-        numbers = np.arange(count)
-        timeline = Timeline(numbers, np.ones(count, bool), numbers, 1 / self._rate, 0.0, count / self._rate)
+        timeline = self.timeline
         sampling.check(timeline.duration)
-        if count == 1 and _pages(self._paths[0]) > 1:
+        if len(self._paths) == 1 and _pages(self._paths[0]) > 1:
             report.messages.append(
                 f"{self._name}: only the first of its pictures is read; for all of them make it a GIF"
             )

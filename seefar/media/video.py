@@ -22,6 +22,7 @@ from seefar.media.pipe import Pipe
 from seefar.media.report import Report
 from seefar.media.sample import Sampling
 from seefar.media.stills import Stills, images_in
+from seefar.media.timeline import Timeline
 from seefar.sequence import Clip
 
 
@@ -34,6 +35,9 @@ class _Source(Protocol):
 
     @property
     def info(self) -> VideoInfo: ...
+
+    @property
+    def timeline(self) -> Timeline: ...
 
     def painter(self, size: tuple[int, int]) -> _Painter: ...
 
@@ -76,6 +80,15 @@ class Video:
             MediaError: nothing can be decoded.
         """
         return self._source.info
+
+    @property
+    def timeline(self) -> Timeline:
+        """When each frame is shown, and which are key frames; nothing is decoded for it.
+
+        Raises:
+            MediaError: nothing can be read, or the source is a pipe, which tells its frames only as they come.
+        """
+        return self._source.timeline
 
     @property
     def warnings(self) -> list[str]:

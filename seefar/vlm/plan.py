@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from seefar.compress.base import check_budget
-from seefar.media.sample import Fps, Picker, Sampling, Uniform
-from seefar.media.timeline import Timeline
+from seefar.media.sample import Fps, Sampling, Uniform
 from seefar.sequence import VisualSequence
 from seefar.vlm.answer import Plan
 from seefar.vlm.families import Family, family_of
@@ -53,23 +51,6 @@ class Frames:
     warnings: tuple[str, ...]
 
 
-class _Table:
-    """A sampling that takes no frame and keeps the table of all of them, so that a plan decodes nothing."""
-
-    repeats = False
-    timeline: Timeline
-
-    def check(self, duration: float) -> None:
-        pass
-
-    def choose(self, timeline: Timeline) -> np.ndarray:
-        self.timeline = timeline
-        return np.zeros(0, np.int64)
-
-    def picker(self) -> Picker:
-        raise ValueError("this source does not tell its length, and frames are chosen by it: save it to a file first")
-
-
 def choose_frames(
     family: Family, recipe: Recipe, video: Video, *, budget: int, fps: float, most: int = MAX_FRAMES
 ) -> Frames:
@@ -88,10 +69,8 @@ def choose_frames(
     """
     check_budget("ask", budget)
     info = video.info
-    table = _Table()
-    for _ in video.read(table):
-        pass
-    asked = len(Fps(fps).choose(table.timeline))
+    timeline = video.timeline
+    asked = len(Fps(fps).choose(timeline))
     size = family.frame_size(info.height, info.width, min(asked, most))
     rows, columns = family.token_grid(size)
     each = rows * columns
@@ -109,14 +88,14 @@ def choose_frames(
     sampling: Sampling = Fps(fps)
     if asked > cap:
         sampling = Uniform(cap)
-    chosen = sampling.choose(table.timeline)
-    seconds = torch.as_tensor(table.timeline.seconds[chosen], dtype=torch.float64)
+    chosen = sampling.choose(timeline)
+    seconds = torch.as_tensor(timeline.seconds[chosen], dtype=torch.float64)
     if asked > cap:
         why = f"budget of {budget} tokens, {each} a frame" if room < most else "frames at most"
         why = why if family.step == 1 or room >= most else f"budget of {budget} tokens, {each} for {family.step} frames"
         warnings.append(
             f"fps={fps:g} asks for {asked} frames, cap is {cap} ({why}): {len(chosen)} used, one every "
-            f"{table.timeline.duration / max(len(chosen), 1):.1f} s."
+            f"{timeline.duration / max(len(chosen), 1):.1f} s."
         )
     if info.approximate_times:
         warnings.append(f"Times are approximate: no time stamps in this stream, {info.rate:g} fps assumed.")

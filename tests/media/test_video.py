@@ -1,5 +1,6 @@
 """Every kind of film under every sampling, against a full decode by plain PyAV."""
 
+import gc
 import math
 import sys
 from fractions import Fraction
@@ -7,10 +8,12 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from av.video.frame import VideoFrame
 
 import seefar.media
 from seefar.media import Fps, Keyframes, MediaError, Times, Uniform, write_video
 from seefar.media.film import Film
+from seefar.media.pipe import Pipe
 from seefar.media.video import Video
 
 COUNT = 90
@@ -150,6 +153,29 @@ def test_chunks_hold_what_one_clip_holds_and_do_not_share_memory(films):
     assert [len(part) for part in parts[:-1]] == [7] * (len(parts) - 1)
     assert torch.equal(torch.cat([part.frames for part in parts]), whole.frames)
     assert whole.frames.is_contiguous()
+
+
+def test_reading_leaves_no_picture_behind_for_the_garbage_collector(films):
+    def pictures():
+        return sum(type(thing) is VideoFrame for thing in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = pictures()
+        for _ in seefar.media.open(films["constant"][0]).read(Fps(25), chunk=8):
+            pass
+        left = pictures() - before
+    finally:
+        gc.enable()
+    assert left <= 4, "an hour of these fills the memory before the collector looks"
+
+
+def test_the_timeline_tells_all_frames_and_a_pipe_says_that_it_cannot(films):
+    video = seefar.media.open(films["constant"][0])
+    assert len(video.timeline) == video.info.frames == COUNT
+    with films["transport stream"][0].open("rb") as pipe, pytest.raises(MediaError, match="Save it to a file first"):
+        _ = Video(Pipe(pipe, "pipe"), None).timeline
 
 
 def test_sizes_are_height_then_width_and_pixels_stay_where_they_were(films, number):

@@ -138,5 +138,5 @@ def test_a_pipe_is_asked_to_become_a_file(hf_folders, tmp_path):
 
     pictures = (np.full((64, 96, 3), 30 * k, np.uint8) for k in range(7))
     film = media.write_video(tmp_path / "film.mkv", pictures, 5)
-    with Pipe(film) as pipe, pytest.raises(ValueError, match="save it to a file first"):
+    with Pipe(film) as pipe, pytest.raises(ValueError, match="Save it to a file first"):
         plan_wrapped(hf_folders["smolvlm"], media.open(pipe))
