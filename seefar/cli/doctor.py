@@ -8,6 +8,7 @@ import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module, metadata
+from pathlib import Path
 
 import typer
 from rich.table import Table
@@ -178,12 +179,9 @@ def _pico() -> Finding:
         file.name for file in files("seefar.vlm").joinpath("weights").iterdir() if file.name.endswith(".safetensors")
     ]
     if not weights:
-        return Finding(
-            "pico",
-            "broken",
-            "its weights are not in this installation",
-            "pip install --force-reinstall --no-deps seefar",
-        )
+        clone = (Path(__file__).parents[2] / "Makefile").is_file()
+        mend = "make pico" if clone else "pip install --force-reinstall --no-deps seefar"
+        return Finding("pico", "broken", "its weights are not in this installation", mend)
     return Finding("pico", "ok", f"{', '.join(sorted(weights))}; knows rendered worlds, not the real one")
 
 
