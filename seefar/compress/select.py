@@ -36,10 +36,10 @@ class Uniform(Compressor):
     def forward(self, seq: VisualSequence, budget: int, query: Tensor | None = None) -> VisualSequence:
         """At most ``budget`` tokens in each row, evenly spaced; the query is not used."""
         check_budget("Uniform", budget)
-        if _fits(seq, budget):
+        if fits(seq, budget):
             return seq
         if seq.grid is not None:
-            T, K = seq.grid[0], _whole_frames("Uniform", seq.grid, budget)
+            T, K = seq.grid[0], whole_frames("Uniform", seq.grid, budget)
             middle = (2 * torch.arange(K, device=seq.mask.device) + 1) * T // (2 * K)
             return seq.take(_tokens_of(middle.expand(len(seq.tokens), K), seq.grid))
         i = torch.arange(budget, device=seq.mask.device)
@@ -76,7 +76,7 @@ class TopK(Compressor):
             raise ValueError(
                 "TopK: unit='frame' needs tokens that still are a raster; select before merging, or use 'token'"
             )
-        if _fits(seq, budget):
+        if fits(seq, budget):
             return seq
         scores = self.relevance(seq, query)
         if scores.shape != seq.mask.shape:
@@ -89,7 +89,7 @@ class TopK(Compressor):
         if self.unit == "token":
             return seq.take(scores.argsort(dim=1, descending=True, stable=True)[:, :budget])
         assert seq.grid is not None
-        K = _whole_frames("TopK", seq.grid, budget)
+        K = whole_frames("TopK", seq.grid, budget)
         frames = scores.unflatten(1, (seq.grid[0], -1)).amax(-1)
         return seq.take(_tokens_of(frames.argsort(dim=1, descending=True, stable=True)[:, :K], seq.grid))
 
@@ -129,7 +129,7 @@ class Novelty(Compressor):
         if not len(seq):
             return seq
         places = 1 if seq.grid is None else seq.grid[1] * seq.grid[2]
-        K = budget if seq.grid is None else _whole_frames("Novelty", seq.grid, budget)
+        K = budget if seq.grid is None else whole_frames("Novelty", seq.grid, budget)
         unit = F.normalize(seq.tokens.detach().to(torch.promote_types(seq.tokens.dtype, torch.float32)), dim=-1)
         frames, real = unit.reshape(len(unit), len(seq) // places, -1), seq.mask[:, ::places]
         kept = [torch.where(real[:, 0], 0, -1)]
@@ -148,11 +148,11 @@ class Novelty(Compressor):
         return seq.take(chosen if seq.grid is None else _tokens_of(chosen, seq.grid))
 
 
-def _fits(seq: VisualSequence, budget: int) -> bool:
+def fits(seq: VisualSequence, budget: int) -> bool:
     return bool((seq.count <= budget).all())
 
 
-def _whole_frames(who: str, grid: tuple[int, int, int], budget: int) -> int:
+def whole_frames(who: str, grid: tuple[int, int, int], budget: int) -> int:
     """How many whole frames of the raster a budget pays for."""
     size = grid[1] * grid[2]
     if budget < size:

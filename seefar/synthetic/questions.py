@@ -307,10 +307,7 @@ class _Writer:
             if abs(self._first(a)[0] - self._first(b)[0]) < 4:
                 continue
             answer = "before" if self._first(a)[0] < self._first(b)[0] else "after"
-            steps = [
-                *(("point", self._first(w)) for w in sorted((a, b), key=lambda w: self._first(w)[0])),
-                ("word", answer),
-            ]
+            steps = [("point", self._first(a)), ("point", self._first(b)), ("word", answer)]
             words = {"a": self._name(a), "b": self._name(b)}
             made.append(
                 self._make(

@@ -103,7 +103,7 @@ def write_story(
     if seconds < 30:
         raise ValueError(f"write_story: a film needs at least 30 seconds, got {seconds}")
     rng = np.random.default_rng([seed, SPLITS.index(split), 2311])
-    people = _cast(rng, cast, split)
+    people = draw_cast(rng, cast, split)
     busy = [(second, second + flash) for _, second in photographs or []]
     singles = set(rng.permutation(cast)[: max(2, cast // 2)].tolist())
     changes = {who for who in singles if rng.random() < 0.4}
@@ -141,10 +141,10 @@ def write_story(
             who = int(rng.choice(who_next, p=weights / weights.sum()))
             pair = [w for w in who_next if w != who]
             halves = rng.permutation(["left", "right"]).tolist() if pair and rng.random() < 0.3 else ["all"]
-            sightings.append(_sighting(rng, who, now, length, halves[0], people, who in changes))
+            sightings.append(draw_sighting(rng, who, now, length, halves[0], people, who in changes))
             if len(halves) == 2:
                 other, delay = int(rng.choice(pair)), float(rng.uniform(0, 6))
-                sightings.append(_sighting(rng, other, now + delay, length, halves[1], people, other in changes))
+                sightings.append(draw_sighting(rng, other, now + delay, length, halves[1], people, other in changes))
                 left[other] -= 1
                 last_seen[other] = now + delay + length
                 length += delay
@@ -177,12 +177,12 @@ def write_drill(seed: int, seconds: float) -> Story:
             words.append(replace(card, text=str(rng.choice(WORDS))))
         else:
             for half in ["left", "right"] if rng.random() < 0.5 else ["all"]:
-                people += _cast(rng, 1, "train")
-                sightings.append(_sighting(rng, len(people) - 1, second, 1.0, half, people, False))
+                people += draw_cast(rng, 1, "train")
+                sightings.append(draw_sighting(rng, len(people) - 1, second, 1.0, half, people, False))
     return Story(seed, float(seconds), "train", tuple(people), tuple(sightings), tuple(words), tuple(photographs))
 
 
-def _cast(rng: np.random.Generator, size: int, split: str) -> list[Character]:
+def draw_cast(rng: np.random.Generator, size: int, split: str) -> list[Character]:
     pairs = [(c, s) for c in COLOURS for s in SHAPES]
     if split == "train":
         pairs = [p for p in pairs if not held_out(*p)]
@@ -201,7 +201,7 @@ def _cast(rng: np.random.Generator, size: int, split: str) -> list[Character]:
     return people
 
 
-def _sighting(
+def draw_sighting(
     rng: np.random.Generator,
     who: int,
     start: float,

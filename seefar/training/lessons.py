@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,16 +19,21 @@ from seefar.vlm.pointing import collate, gather_evidence, read_packed
 from seefar.vlm.text import Words
 from seefar.vlm.tiny import Evidence, FrameText, Narrator
 
+HARD = {"before/after": 6, "bounces": 3, "turned": 3, "order": 2}
+"""How often the last lessons repeat the topics that are learnt last."""
+
 
 @dataclass(frozen=True)
 class Lesson:
     """One question of a film, ready for the language model: the tokens it is shown, and the answer as targets.
 
     Args:
-        which: positions of the kept tokens in the film. heard, worth: the question as the dual encoder reads it.
+        topic: of the question, or "drill". film: its number. which: positions of the kept tokens in it.
+        words: of the question. heard, worth: the question as the dual encoder reads it.
         steps: a word's number, or (K,) bool of the tokens that may be pointed at.
     """
 
+    topic: str
     film: int
     which: Tensor
     words: list[int]
@@ -66,7 +71,7 @@ def lessons(
                 for what, value in question.steps
             ]
             if all(isinstance(step, int) or step.any() for step in steps):
-                made.append(Lesson(f, which, coded, heard[0], worth[0], [*steps, words.index["<end>"]]))
+                made.append(Lesson(question.topic, f, which, coded, heard[0], worth[0], [*steps, words.index["<end>"]]))
     return made
 
 
@@ -117,7 +122,7 @@ def drill_lessons(
             which = (frames[:, None] * P + scores.topk(PER_FRAME, 1).indices.sort(1).values).flatten()
             point = (torch.arange(6) == spot).repeat_interleave(PER_FRAME)
             done: list[Tensor | int] = [point, *(words.index[step] for step in steps), words.index["<end>"]]
-            made.append(Lesson(first + f, which, coded, heard[0], worth[0], done))
+            made.append(Lesson("drill", first + f, which, coded, heard[0], worth[0], done))
     return made
 
 
@@ -145,6 +150,11 @@ def _within(second: Tensor, first: float, last: float) -> Tensor:
         return hit
     off = torch.maximum(first - second, second - last)
     return (off == off.min()) & (off < 4)
+
+
+def emphasised(made: list[Lesson], times: Mapping[str, int] = HARD) -> list[Lesson]:
+    """The lessons, those of the named topics so many times."""
+    return [lesson for lesson in made for _ in range(times.get(lesson.topic, 1))]
 
 
 def lesson_batch(

@@ -20,10 +20,11 @@ from torch import Tensor
 from seefar.sequence import VisualSequence
 from seefar.synthetic.questions import vocabulary
 from seefar.training.fit import Progress, cosine, fit
-from seefar.training.lessons import drill_lessons, lesson_batch, lesson_loss, lessons
+from seefar.training.lessons import drill_lessons, emphasised, lesson_batch, lesson_loss, lessons
 from seefar.training.relevance import Supervised, relevance_batch, relevance_loss
 from seefar.training.worlds import Reel, reels
-from seefar.vlm.pico import WEIGHTS, Pico
+from seefar.vlm.eyes import WEIGHTS
+from seefar.vlm.pico import Pico
 from seefar.vlm.text import Words
 from seefar.vlm.tiny import FrameText, Narrator
 
@@ -37,8 +38,8 @@ class Course:
     film_steps: int = 2000
     drill_steps: int = 1300
     card_steps: int = 1000
-    lesson_steps: int = 1200
-    last_steps: int = 600
+    lesson_steps: int = 5200
+    last_steps: int = 1200
     lessons_a_step: int = 32
 
 
@@ -58,17 +59,16 @@ def make(folder: Path, out: Path, course: Course = Course(), *, progress: Progre
     made = lessons(eyes, films, seen, words, progress=progress)
     made += drill_lessons(eyes, drills, seen_drills, words, first=len(films))
     answering: list[dict[str, float]] = []
-    for name, steps, lr, length in (
-        ("lm", course.lesson_steps, 1.5e-3, 2600 / 1200),  # cut short, while the rate is still high
-        ("lm-end", course.last_steps, 1.1e-3, 1.0),
+    for name, drawn, steps, lr in (
+        ("lm", made, course.lesson_steps, 1.5e-3),
+        ("lm-end", emphasised(made), course.last_steps, 1e-3),
     ):
         answering += fit(
             lm,
-            lesson_batch(eyes, [*seen, *seen_drills], made, course.lessons_a_step),
+            lesson_batch(eyes, [*seen, *seen_drills], drawn, course.lessons_a_step),
             lesson_loss(words),
             steps=steps,
             lr=lr,
-            schedule=stretched(length),
             folder=folder / name,
             save_every=200,
             progress=progress,

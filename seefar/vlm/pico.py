@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from seefar.media.sample import Fps, Uniform
 from seefar.memory.shortlist import Shortlist
 from seefar.sequence import VisualSequence
 from seefar.vlm.answer import Answer, Cost, Model, Moment, Plan, Progress, clock, peak_bytes
+from seefar.vlm.eyes import WEIGHTS, load_eyes, weights_of, words_of
 from seefar.vlm.pointing import Told, gather_evidence, narrate
 from seefar.vlm.text import Words
 from seefar.vlm.tiny import FrameText, Narrator
@@ -27,8 +28,7 @@ from seefar.vlm.tiny import FrameText, Narrator
 if TYPE_CHECKING:
     from seefar.media import Video
 
-WEIGHTS = Path(__file__).parent / "weights" / "pico.safetensors"
-PER_FRAME, MARGIN, THRESHOLD, LEAST = 3, 2, -1.0, 8
+PER_FRAME, MARGIN, THRESHOLD, LEAST = 3, 2, -4.0, 8
 """How ``pico`` chooses what its language model sees; its weights were trained with these."""
 RECIPES = ("relevance", "uniform", "uniform-patches", "blind")
 LIMITS = "pico knows rendered worlds (coloured shapes, digits, words on cards, sample photographs), not the real one."
@@ -52,20 +52,17 @@ class Pico(Model):
     @classmethod
     def load(cls, path: str | Path = WEIGHTS) -> Pico:
         """The shipped model, or one that ``save`` wrote."""
-        from safetensors import safe_open
-
-        path = Path(path)
-        if not path.exists():
-            raise FileNotFoundError(
-                f"{path}: pico's weights are missing; reinstall seefar, or make them with: make pico"
-            )
-        with safe_open(path, "pt") as file:
-            words = Words(json.loads(file.metadata()["words"]))
-        state = load_file(path)
-        eyes, lm = FrameText(len(words)), Narrator(len(words))
-        for net, prefix in ((eyes, "eyes."), (lm, "lm.")):
-            net.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+        eyes, words = load_eyes(path)
+        lm = Narrator(len(words))
+        lm.load_state_dict(weights_of(path, "lm"))
         return cls(eyes, lm, words)
+
+    @classmethod
+    def outline(cls, path: str | Path = WEIGHTS) -> Pico:
+        """The model without its weights: all that ``plan`` needs."""
+        words = words_of(path)
+        with torch.device("meta"):
+            return cls(FrameText(len(words)), Narrator(len(words)), words)
 
     def save(self, path: str | Path) -> None:
         """Both networks and the vocabulary as one safetensors file."""
@@ -100,7 +97,7 @@ class Pico(Model):
         frames = 0
         expected = None if video.info.duration is None else round(video.info.duration * fps)
         mark = time.perf_counter()
-        for clip in () if recipe == "blind" else video.read(sampling, size=self.eyes.size, chunk=64):
+        for clip in () if recipe == "blind" else video.read(sampling, size=self.eyes.size, chunk=16):
             marks = [mark, time.perf_counter()]
             seq = self.eyes.watch(clip.frames, clip.seconds)
             marks.append(time.perf_counter())

@@ -28,8 +28,18 @@ def gather_evidence(eyes: FrameText, seq: VisualSequence, heard_LD: Tensor, wort
     edge = gaps.new_full((1,), FAR)
     before, after = torch.cat([edge, gaps])[frame], torch.cat([gaps, edge])[frame]
     time = torch.stack([before, after], -1).log1p().float()
+    order = frame / max(1, len(times) - 1)
+    asked = word / max(1, len(heard_LD) - 1)
     return Evidence(
-        tokens[None], heard_LD[word][None], seq.box.float(), time[None], score[None, :, None], frame[None], seq.mask
+        tokens[None],
+        heard_LD[word][None],
+        seq.box.float(),
+        time[None],
+        score[None, :, None],
+        order[None, :, None].to(tokens.dtype),
+        asked[None, :, None].to(tokens.dtype),
+        frame[None],
+        seq.mask,
     )
 
 

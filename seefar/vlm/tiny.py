@@ -78,7 +78,8 @@ class Evidence(NamedTuple):
     Args:
         tokens_BKD: what the eye saw. words_BKD: the word of the question that each token answers best.
         place_BK4: boxes. time_BK2: log of 1 + seconds to the kept frame before and after. score_BK1: relevance logit.
-        frame_BK: number of the kept frame. mask_BK: False on padding.
+        order_BK1: 0 at the first kept frame to 1 at the last. asked_BK1: 0 if the token answers best to the first word
+        of the question, 1 if to the last. frame_BK: number of the kept frame. mask_BK: False on padding.
     """
 
     tokens_BKD: Tensor
@@ -86,6 +87,8 @@ class Evidence(NamedTuple):
     place_BK4: Tensor
     time_BK2: Tensor
     score_BK1: Tensor
+    order_BK1: Tensor
+    asked_BK1: Tensor
     frame_BK: Tensor
     mask_BK: Tensor
 
@@ -103,7 +106,7 @@ class Narrator(nn.Module):
         self.heard = nn.Linear(seen, dim, bias=False)
         self.token = nn.Linear(seen, dim)
         self.match = nn.Linear(seen, dim, bias=False)
-        self.facts = nn.Sequential(nn.Linear(7, dim), nn.GELU(), nn.Linear(dim, dim))
+        self.facts = nn.Sequential(nn.Linear(9, dim), nn.GELU(), nn.Linear(dim, dim))
         self.stack = Stack([Block(dim, Attention(dim, heads, rope=Rope(dim // heads))) for _ in range(depth)])
         self.norm = nn.RMSNorm(dim, eps=1e-5)
         self.say = nn.Linear(dim, vocabulary)
@@ -112,8 +115,9 @@ class Narrator(nn.Module):
 
     def see(self, evidence: Evidence) -> Tensor:
         """Evidence as input tokens (B, K, dim)."""
-        facts = torch.cat([evidence.place_BK4, evidence.time_BK2 / 4, evidence.score_BK1.clamp(-10, 10) / 5], -1)
-        return self.token(evidence.tokens_BKD) + self.match(evidence.words_BKD) + self.facts(facts)
+        score = evidence.score_BK1.clamp(-10, 10) / 5
+        facts = [evidence.place_BK4, evidence.time_BK2 / 4, score, evidence.order_BK1, evidence.asked_BK1]
+        return self.token(evidence.tokens_BKD) + self.match(evidence.words_BKD) + self.facts(torch.cat(facts, -1))
 
     def ask(self, words_BL: Tensor, heard_BLD: Tensor) -> Tensor:
         """Question words as input tokens (B, L, dim)."""

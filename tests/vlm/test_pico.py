@@ -7,7 +7,8 @@ from seefar import media
 from seefar.evals.metrics import right
 from seefar.synthetic.film import render_film
 from seefar.synthetic.questions import vocabulary
-from seefar.vlm.pico import PER_FRAME, RECIPES, WEIGHTS, Pico
+from seefar.vlm.eyes import WEIGHTS
+from seefar.vlm.pico import PER_FRAME, RECIPES, Pico
 from seefar.vlm.text import Words
 from seefar.vlm.tiny import FrameText, Narrator
 
