@@ -164,8 +164,8 @@ def _ours(path: Path, sampling: Sampling) -> int:
 def _peak(path: Path) -> int:
     """Peak memory in bytes of a process that reads a film at one frame a second, what importing took included."""
     code = (
-        "import sys; from seefar.evals import bench_ingest as b; "
-        "b._ours(b.Path(sys.argv[1]), b.Fps(1)); print(b.peak_bytes())"
+        "import sys; from seefar.evals import bench_ingest as b; from seefar.vlm.answer import peak_bytes; "
+        "b._ours(b.Path(sys.argv[1]), b.Fps(1)); print(peak_bytes())"
     )
     done = subprocess.run([sys.executable, "-c", code, str(path)], check=True, capture_output=True, text=True)
     return int(done.stdout)
