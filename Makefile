@@ -5,7 +5,7 @@ BIN := .venv/bin
 RUN := $(BIN)/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint slow bench docs pico wheel clean
+.PHONY: help demo test lint slow bench docs papers pico wheel clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -45,8 +45,11 @@ bench: .venv/ready  ## every bench; writes results/, then the tables of README.m
 	$(BIN)/seefar bench read
 	$(MAKE) docs
 
-docs: .venv/ready  ## write the figures of results/ into README.md
+docs: .venv/ready papers  ## write the figures of results/ into README.md and docs/
 	$(RUN) seefar.evals.readme README.md
+
+papers: .venv/ready  ## the table and pages of all papers, from cards, imports and results/
+	$(RUN) seefar.papers._pages
 
 pico: .venv/ready  ## train the offline model again
 	$(RUN) seefar.training.pico

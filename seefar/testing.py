@@ -5,6 +5,8 @@ Each check raises an AssertionError that names what disagreed; none of them retu
 
 from __future__ import annotations
 
+import ast
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
@@ -190,6 +192,37 @@ def check_memory(
     for piece in stream:
         memory.write(piece)
     _same(memory.read(memory.capacity, query=query), end, "reset and the same stream again")
+
+
+def check_paper(module: ModuleType, scale: Any, *, longest: int = 120) -> None:
+    """A paper file keeps its shape, and its experiment runs.
+
+    Its card is complete; it holds no loop, no ``nn.Module``, no optimiser, no import of another paper and at most
+    ``longest`` lines; a system has ``build``; ``claim(scale)`` gives finite figures, bars and a control arm.
+
+    Args:
+        module: of the paper.
+        scale: what its claim is run at, best the smallest there is.
+        longest: lines of the file.
+    """
+    assert module.__file__ is not None
+    source = Path(module.__file__).read_text(encoding="utf-8")
+    name = module.__name__.rpartition(".")[2]
+    assert source.count("\n") <= longest, f"{name}: {source.count(chr(10))} lines, at most {longest}"
+    assert (module.__doc__ or "").strip(), f"{name}: says nothing of what the paper does"
+    empty = [field.name for field in fields(module.CARD) if getattr(module.CARD, field.name) in ("", 0)]
+    assert not empty, f"{name}: its card lacks {empty}"
+    for node in ast.walk(ast.parse(source)):
+        where = f"{name}, line {getattr(node, 'lineno', 0)}"
+        assert not isinstance(node, ast.For | ast.While | ast.AsyncFor), f"{where}: a loop; protocols and fit have them"
+        if isinstance(node, ast.ClassDef):
+            assert not any("Module" in ast.unparse(base) for base in node.bases), f"{where}: a network; rooms have them"
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("seefar.papers"):
+            assert (node.module or "").split(".")[2:][:1] == ["_card"], f"{where}: imports another paper"
+    verdict = module.claim(scale)
+    assert verdict.checks, f"{name}: its claim has no bar"
+    assert verdict.controls, f"{name}: its claim has no control arm that must not pass"
+    json.dumps(dict(verdict.figures), allow_nan=False)  # finite, and plain values
 
 
 def _check_order(seq: VisualSequence) -> None:

@@ -30,6 +30,9 @@ OPTIONS = {
     "bench ops": ["--out", "--quick"],
     "bench ingest": ["--out", "--quick"],
     "bench read": ["--out", "--quick"],
+    "paper list": ["--built", "--json", "--results"],
+    "paper show": ["--results"],
+    "paper claim": ["--results", "--scale"],
 }
 """Every option of every verb. Adding one is a promise: think twice, then add it here."""
 

@@ -1,4 +1,4 @@
-"""The command line: ``seefar demo | ask | bench | doctor``.
+"""The command line: ``seefar demo | ask | bench | paper | doctor``.
 
 Nothing heavy is imported before a verb runs, so that ``seefar --help`` answers at once. Errors of the user are one line
 on standard error and exit code 2; Ctrl-C is exit code 130.
@@ -30,6 +30,8 @@ bench = typer.Typer(
     help="Measure seefar on this machine; each bench writes results/bench_NAME.json.", no_args_is_help=True
 )
 app.add_typer(bench, name="bench")
+paper = typer.Typer(help="The papers behind seefar: what each claims, and whether it holds here.", no_args_is_help=True)
+app.add_typer(paper, name="paper")
 
 Quick = Annotated[
     bool, typer.Option("--quick", help="A small version, to see that it runs; its figures are not comparable.")
@@ -188,3 +190,42 @@ def _bench(name: str, folder: Path, quick: bool) -> None:
     from seefar.cli.bench import run
 
     run(name, folder, quick)
+
+
+Results = Annotated[Path, typer.Option("--results", help="Folder of the result files.", file_okay=False)]
+Slug = Annotated[str, typer.Argument(metavar="PAPER", help="Its short name, such as vim; see: seefar paper list")]
+
+
+@paper.command("list")
+@verb("Stopped.")
+def list_papers(
+    only_built: Annotated[bool, typer.Option("--built", help="Only those that are built.")] = False,
+    results: Results = Path("results"),
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+) -> None:
+    """All papers with kind, room and state."""
+    from seefar.cli.paper import listing
+
+    typer.echo(listing(results, only_built=only_built, as_json=as_json))
+
+
+@paper.command("show")
+@verb("Stopped.")
+def show_paper(slug: Slug, results: Results = Path("results")) -> None:
+    """Card, parts, file and result of one paper."""
+    from seefar.papers._pages import show
+
+    typer.echo(show(slug, results))
+
+
+@paper.command("claim")
+@verb("Stopped. Finished trials are kept; the same command goes on.")
+def claim_paper(
+    slug: Slug,
+    scale: Annotated[str, typer.Option("--scale", help="smoke (seconds), cpu (minutes) or gpu.")] = "cpu",
+    results: Results = Path("results"),
+) -> None:
+    """Run the headline of a paper as an experiment and write its result."""
+    from seefar.cli.paper import claim
+
+    claim(slug, scale, results)

@@ -23,26 +23,54 @@ PAIRS_AT_ONCE = 2**24
 
 
 class SimilarityMerge(Compressor):
-    """Joins similar tokens into their mass-weighted mean, round after round, until each row fits the budget.
+    """Joins similar tokens into their mean, round after round, until each row fits the budget.
 
-    The mean is that of all source tokens behind it, whatever the rounds: ``sum(mass * token) / sum(mass)``. Films of
-    a packed row are never joined. Gradients flow to every source; the choice of who joins whom is not differentiated.
+    With mass as weight the mean is that of all source tokens behind it, whatever the rounds:
+    ``sum(mass * token) / sum(mass)``. Films of a packed row are never joined. Gradients flow to every source; the
+    choice of who joins whom is not differentiated.
 
     Args:
         match: who joins whom in a round: ``Bipartite()`` or ``Adjacent()``.
+        weight: "mass", or "mean" for the plain mean of what a round joins, as in AIM (arXiv 2412.03248), where a token
+            that already stands for many counts no more than a fresh one.
+        scope: "row" joins tokens anywhere in a row; "frame" those of one frame of the raster only, each frame down to
+            budget // frames tokens.
 
     Raises:
         ValueError: a row holds more films than the budget has tokens; a token is NaN or infinite; what the match
-            object refuses.
+            object refuses; with scope="frame" also tokens that are no raster any more, and a budget below one token a
+            frame (the smallest possible one is named).
     """
 
-    def __init__(self, match: Match) -> None:
+    def __init__(self, match: Match, *, weight: str = "mass", scope: str = "row") -> None:
         super().__init__()
-        self.match = match
+        if weight not in ("mass", "mean"):
+            raise ValueError(f"SimilarityMerge: weight must be 'mass' or 'mean', got {weight!r}")
+        if scope not in ("row", "frame"):
+            raise ValueError(f"SimilarityMerge: scope must be 'row' or 'frame', got {scope!r}")
+        self.match, self.weight, self.scope = match, weight, scope
 
     def forward(self, seq: VisualSequence, budget: int, query: Tensor | None = None) -> VisualSequence:
         """At most ``budget`` tokens in each row; the query is not used."""
         check_budget("SimilarityMerge", budget)
+        if self.scope == "row":
+            return self._shrink(seq, budget)
+        if seq.grid is None:
+            raise ValueError(
+                "SimilarityMerge: scope='frame' needs tokens that still are a raster; merge before selecting, "
+                "or use scope='row'"
+            )
+        frames = seq.grid[0]
+        if budget < frames:
+            raise ValueError(
+                f"SimilarityMerge: a budget of {budget} is below one token for each of the {frames} frames; "
+                f"the smallest possible budget is {frames}"
+            )
+        if (seq.count <= budget).all():
+            return seq
+        return _regroup(self._shrink(_regroup(seq, len(seq.tokens) * frames), budget // frames), len(seq.tokens))
+
+    def _shrink(self, seq: VisualSequence, budget: int) -> VisualSequence:
         if not seq.tokens[seq.mask].isfinite().all():
             raise ValueError(
                 "SimilarityMerge: a token is NaN or infinite; nothing can be told about its likeness to others"
@@ -54,13 +82,19 @@ class SimilarityMerge(Compressor):
                 f"the smallest possible budget is {max(films)}"
             )
         while (seq.count > budget).any():
-            merged = seq.merge(self.match(seq, budget))
+            merged = seq.merge(self.match(seq, budget), weight=self.weight)
             if len(merged) >= len(seq):
                 raise ValueError(
                     f"SimilarityMerge: {self.match!r} joined nothing, {len(seq)} tokens are left of {budget}"
                 )
             seq = merged
         return seq
+
+
+def _regroup(seq: VisualSequence, rows: int) -> VisualSequence:
+    """The same tokens in the same order, cut into that many rows of equal length."""
+    names = ("tokens", "span", "box", "mass", "segment", "mask")
+    return VisualSequence(**{name: (v := getattr(seq, name)).reshape(rows, -1, *v.shape[2:]) for name in names})
 
 
 class Bipartite:

@@ -11,6 +11,17 @@ from seefar.vlm.answer import Answer
 
 WITHIN = 2.0
 """Seconds by which a time or a duration may be off."""
+PHRASES = {
+    "longvideobench/lmms-eval": (
+        "The best answer is", "The correct answer is", "The answer is", "The answer", "The best option is",
+        "The correct option is", "Best answer:", "Best option:",
+    ),
+    "longvideobench/vlmevalkit": (  # its list lacks two commas, so two entries are pairs that no answer ever holds
+        "The best answer is", "The correct answer is", "The answer is", "The answer",
+        "The best option isThe correct option is", "Best answer:Best option:", "Answer:", "Option:",
+    ),
+}  # fmt: skip
+"""What each published rule deletes from an answer, in this order, before it looks for the letter."""
 NUMBER_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
@@ -45,6 +56,42 @@ def clock_time(text: str) -> float | None:
     if found is None:
         return None
     return int(found[1] or 0) * 3600 + int(found[2]) * 60 + float(found[3])
+
+
+def choice_letter(text: str, rule: str) -> str | None:
+    """The letter that a published rule reads from an answer to a multiple-choice question, None where it finds none.
+
+    The rules of LongVideoBench delete set phrases and take the first capital from A to E that is left, be it an option
+    or the first letter of a word: "Answer: C" is an A for lmms-eval and a C for VLMEvalKit. What becomes of None (a
+    draw, a wrong answer) is the scorer's affair.
+
+    Args:
+        text: the answer as generated.
+        rule: one of ``PHRASES``; those of lmms-eval first drop the reasoning, see `without_reasoning`.
+
+    Reference: lmms-eval 75571cf, ``tasks/longvideobench/utils.py``; VLMEvalKit e8e78f0, ``utils/longvideobench.py``.
+    """
+    if rule not in PHRASES:
+        raise ValueError(f"choice_letter: unknown rule {rule!r}, expected one of {sorted(PHRASES)}")
+    if rule.endswith("/lmms-eval"):
+        text = without_reasoning(text)
+    for phrase in PHRASES[rule]:
+        text = text.replace(phrase, "")
+    found = re.search("[A-E]", text)
+    return found[0] if found else None
+
+
+def without_reasoning(text: str) -> str:
+    """An answer without its ``<think>`` and ``<analysis>`` blocks, as lmms-eval's command line drops them by default.
+
+    Where the opening tag stood in the prompt, everything up to the last closing tag goes. A block that is never closed
+    stays.
+    """
+    for tag in ("think", "analysis"):
+        text = re.sub(f"<{tag}>.*?</{tag}>", "", text, flags=re.DOTALL)
+        if f"<{tag}>" not in text:
+            text = text.rpartition(f"</{tag}>")[2]
+    return text.strip()
 
 
 def wilson(hits: int, total: int, z: float = 1.96) -> tuple[float, float]:

@@ -23,6 +23,65 @@ class MambaState(NamedTuple):
     h_BES: Tensor
 
 
+class Selection(NamedTuple):
+    """What stands between the two projections of Mamba: all that one direction of a walk needs of its own."""
+
+    conv1d: nn.Conv1d
+    x_proj: nn.Linear
+    dt_proj: nn.Linear
+    A_log: nn.Parameter
+    D: nn.Parameter
+
+
+def selection(
+    who: str, dim: int, *, d_state: int, expand: float, d_conv: int, dt_rank: int | None, conv_bias: bool
+) -> Selection:
+    """Fresh weights, begun as ``Mamba`` tells; ``who`` asks, for the error of a size below one."""
+    for name, value in (("d_state", d_state), ("d_conv", d_conv), ("round(expand * dim)", round(expand * dim))):
+        if value < 1:
+            raise ValueError(f"{who}: {name} must be at least 1, got {value}")
+    rank = math.ceil(dim / 16) if dt_rank is None else dt_rank
+    if rank < 1:
+        raise ValueError(f"{who}: dt_rank must be at least 1, got {rank}")
+    inner = round(expand * dim)
+    weights = Selection(
+        nn.Conv1d(inner, inner, d_conv, groups=inner, bias=conv_bias),
+        nn.Linear(inner, rank + 2 * d_state, bias=False),
+        nn.Linear(rank, inner),
+        nn.Parameter(torch.arange(1, d_state + 1, dtype=torch.float32).log().repeat(inner, 1)),
+        nn.Parameter(torch.ones(inner)),
+    )
+    with torch.no_grad():
+        weights.dt_proj.weight.uniform_(-(rank**-0.5), rank**-0.5)
+        dt = torch.empty(inner).uniform_(math.log(1e-3), math.log(1e-1)).exp()
+        weights.dt_proj.bias.copy_(dt + torch.log(-torch.expm1(-dt)))  # the inverse of softplus
+    for parameter in (weights.A_log, weights.D):
+        parameter._no_weight_decay = True  # type: ignore[attr-defined]
+    return weights
+
+
+def select(
+    weights: Selection, u_BNE: Tensor, z_BNE: Tensor, state: MambaState | None = None
+) -> tuple[Tensor, MambaState]:
+    """Convolve u, scan it and gate it by z: (B, N, E), float32 at least, and the state after the last token."""
+    N, S = u_BNE.shape[1], weights.A_log.shape[1]
+    before = weights.conv1d.kernel_size[0] - 1
+    past_BKE = u_BNE.new_zeros(len(u_BNE), before, u_BNE.shape[-1]) if state is None else state.conv_BKE
+    u_BNE = torch.cat([past_BKE, u_BNE], 1)
+    # a copy: a view would keep the whole chunk in memory
+    conv_BKE = u_BNE[:, N:].clone()
+    u_BNE = F.silu(weights.conv1d(u_BNE.transpose(1, 2))).transpose(1, 2)
+    dt_BNR, B_BNS, C_BNS = weights.x_proj(u_BNE).split([weights.dt_proj.in_features, S, S], -1)
+    # half precision would round decays near one to one: the scan and its state are float32 at least
+    exact = torch.promote_types(u_BNE.dtype, torch.float32)
+    u_BNE, B_BNS, C_BNS, z_BNE, D_E = (part.to(exact) for part in (u_BNE, B_BNS, C_BNS, z_BNE, weights.D))
+    dt_BNE = F.softplus(weights.dt_proj(dt_BNR).to(exact))
+    A_ES = -torch.exp(weights.A_log.to(exact))
+    h0 = None if state is None else state.h_BES
+    y_BNE, h_BES = selective_scan(u_BNE, dt_BNE, A_ES, B_BNS, C_BNS, D=D_E, z=z_BNE, h0=h0)
+    return y_BNE, MambaState(conv_BKE, h_BES)
+
+
 class Mamba(Mixer):
     """Each inner channel keeps S decaying traces of its past and decides, token by token, how fast they fade.
 
@@ -58,25 +117,13 @@ class Mamba(Mixer):
         conv_bias: bool = True,
     ) -> None:
         super().__init__()
-        for name, value in (("d_state", d_state), ("d_conv", d_conv), ("round(expand * dim)", round(expand * dim))):
-            if value < 1:
-                raise ValueError(f"Mamba: {name} must be at least 1, got {value}")
-        rank = math.ceil(dim / 16) if dt_rank is None else dt_rank
-        if rank < 1:
-            raise ValueError(f"Mamba: dt_rank must be at least 1, got {rank}")
-        inner = round(expand * dim)
-        self.sizes = [rank, d_state, d_state]
+        weights = selection(
+            "Mamba", dim, d_state=d_state, expand=expand, d_conv=d_conv, dt_rank=dt_rank, conv_bias=conv_bias
+        )
+        inner = len(weights.D)
         self.in_proj = nn.Linear(dim, 2 * inner, bias=bias)
-        self.conv1d = nn.Conv1d(inner, inner, d_conv, groups=inner, bias=conv_bias)
-        self.x_proj = nn.Linear(inner, sum(self.sizes), bias=False)
-        self.dt_proj = nn.Linear(rank, inner)
-        self.A_log = nn.Parameter(torch.arange(1, d_state + 1, dtype=torch.float32).log().repeat(inner, 1))
-        self.D = nn.Parameter(torch.ones(inner))
+        self.conv1d, self.x_proj, self.dt_proj, self.A_log, self.D = weights
         self.out_proj = nn.Linear(inner, dim, bias=bias)
-        with torch.no_grad():
-            self.dt_proj.weight.uniform_(-(rank**-0.5), rank**-0.5)
-            dt = torch.empty(inner).uniform_(math.log(1e-3), math.log(1e-1)).exp()
-            self.dt_proj.bias.copy_(dt + torch.log(-torch.expm1(-dt)))  # the inverse of softplus
 
     @classmethod
     def from_hf(cls, mixer: nn.Module) -> Mamba:
@@ -106,20 +153,7 @@ class Mamba(Mixer):
 
     def forward(self, x: Tensor, state: MambaState | None = None) -> tuple[Tensor, MambaState]:
         """Mix x (B, N, D), going on from ``state``."""
-        N = x.shape[1]
         u_BNE, z_BNE = self.in_proj(x).chunk(2, -1)
-        before = self.conv1d.kernel_size[0] - 1
-        past_BKE = u_BNE.new_zeros(len(x), before, u_BNE.shape[-1]) if state is None else state.conv_BKE
-        u_BNE = torch.cat([past_BKE, u_BNE], 1)
-        # a copy: a view would keep the whole chunk in memory
-        conv_BKE = u_BNE[:, N:].clone()
-        u_BNE = F.silu(self.conv1d(u_BNE.transpose(1, 2))).transpose(1, 2)
-        dt_BNR, B_BNS, C_BNS = self.x_proj(u_BNE).split(self.sizes, -1)
-        # half precision would round decays near one to one: the scan and its state are float32 at least
-        exact = torch.promote_types(x.dtype, torch.float32)
-        u_BNE, B_BNS, C_BNS, z_BNE, D_E = (part.to(exact) for part in (u_BNE, B_BNS, C_BNS, z_BNE, self.D))
-        dt_BNE = F.softplus(self.dt_proj(dt_BNR).to(exact))
-        A_ES = -torch.exp(self.A_log.to(exact))
-        h0 = None if state is None else state.h_BES
-        y_BNE, h_BES = selective_scan(u_BNE, dt_BNE, A_ES, B_BNS, C_BNS, D=D_E, z=z_BNE, h0=h0)
-        return self.out_proj(y_BNE.to(x.dtype)), MambaState(conv_BKE, h_BES)
+        weights = Selection(self.conv1d, self.x_proj, self.dt_proj, self.A_log, self.D)
+        y_BNE, state = select(weights, u_BNE, z_BNE, state)
+        return self.out_proj(y_BNE.to(x.dtype)), state

@@ -5,6 +5,7 @@ B batch, N tokens, D channels, H heads, K key-value heads, M keys at hand, d cha
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -42,8 +43,11 @@ class Attention(Mixer):
         window: a token sees itself and the window - 1 tokens before it (arXiv 2310.06825), and as many after it if not
             causal; None for all of them.
         rope: turns queries and keys; positions count on from the state. None for no positions.
+        backend: of ``ops.attention``; None for the fastest that can run.
+        qk_norm: makes a norm of the queries and one of the keys from the width d of a head, applied before the rope;
+            it bounds the logits. ``nn.RMSNorm`` as in Qwen3, whose weights then load too; None for no norms.
 
-    Reference: Vaswani et al., arXiv 1706.03762.
+    Reference: Vaswani et al., arXiv 1706.03762; norms of queries and keys: Dehghani et al., ViT-22B, arXiv 2302.05442.
     """
 
     def __init__(
@@ -56,6 +60,8 @@ class Attention(Mixer):
         window: int | None = None,
         rope: Rope | None = None,
         bias: bool = False,
+        backend: str | None = None,
+        qk_norm: Callable[[int], nn.Module] | None = None,
     ) -> None:
         super().__init__()
         kv_heads = heads if kv_heads is None else kv_heads
@@ -68,22 +74,34 @@ class Attention(Mixer):
         if rope is not None and rope.head_dim != dim // heads:
             raise ValueError(f"Attention: a head has {dim // heads} channels, got {rope}: use Rope({dim // heads})")
         self.causal, self.bounded = causal, window is not None
-        self.heads, self.kv_heads, self.window, self.rope = heads, kv_heads, window, rope
+        self.heads, self.kv_heads, self.window, self.rope, self.backend = heads, kv_heads, window, rope, backend
         self.q_proj = nn.Linear(dim, dim, bias=bias)
         self.k_proj = nn.Linear(dim, dim // heads * kv_heads, bias=bias)
         self.v_proj = nn.Linear(dim, dim // heads * kv_heads, bias=bias)
         self.o_proj = nn.Linear(dim, dim, bias=bias)
+        self.q_norm, self.k_norm = (nn.Identity() if qk_norm is None else qk_norm(dim // heads) for _ in range(2))
 
-    def forward(self, x: Tensor, state: AttentionState | None = None) -> tuple[Tensor, AttentionState | None]:
-        """Mix x (B, N, D), going on from ``state``; the new state is None if not causal."""
+    def forward(
+        self, x: Tensor, state: AttentionState | None = None, *, segments: Tensor | None = None
+    ) -> tuple[Tensor, AttentionState | None]:
+        """Mix x (B, N, D), going on from ``state``; the new state is None if not causal, or if the row is packed.
+
+        Args:
+            x: (B, N, D).
+            state: of the tokens before.
+            segments: (B, N) int64, what each token of a packed row belongs to; only equal ones meet.
+        """
         if state is not None and not self.causal:
             raise ValueError("Attention: with causal=False every token sees all, so there is no state to go on from")
+        if state is not None and segments is not None:
+            raise ValueError("Attention: a packed row is mixed whole; leave out the state, or the segments")
         N = x.shape[1]
         seen = 0 if state is None else state.seen
         q_BHNd = self.q_proj(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         k_BKMd, v_BKMd = (
             proj(x).unflatten(-1, (self.kv_heads, -1)).transpose(1, 2) for proj in (self.k_proj, self.v_proj)
         )
+        q_BHNd, k_BKMd = self.q_norm(q_BHNd), self.k_norm(k_BKMd)
         if self.rope is not None:
             positions = torch.arange(seen, seen + N, device=x.device)
             q_BHNd, k_BKMd = self.rope(q_BHNd, positions), self.rope(k_BKMd, positions)
@@ -91,9 +109,11 @@ class Attention(Mixer):
             empty = max(0, state.k_BKMd.shape[2] - seen)
             k_BKMd = torch.cat([state.k_BKMd[:, :, empty:], k_BKMd], 2)
             v_BKMd = torch.cat([state.v_BKMd[:, :, empty:], v_BKMd], 2)
-        y_BHNd = attention(q_BHNd, k_BKMd, v_BKMd, causal=self.causal, window=self.window)
+        y_BHNd = attention(
+            q_BHNd, k_BKMd, v_BKMd, causal=self.causal, window=self.window, segments=segments, backend=self.backend
+        )
         y = self.o_proj(y_BHNd.transpose(1, 2).flatten(2))
-        if not self.causal:
+        if not self.causal or segments is not None:
             return y, None
         return y, AttentionState(self._kept(k_BKMd), self._kept(v_BKMd), seen + N)
 

@@ -14,14 +14,24 @@ from torch import Tensor
 from seefar.ops import _backend
 from seefar.ops.attention import BACKENDS as _ATTENTION
 from seefar.ops.attention import attention as attention
+from seefar.ops.attention.merge import merge_attention as merge_attention
+from seefar.ops.cauchy import BACKENDS as _CAUCHY
+from seefar.ops.cauchy import cauchy as cauchy
+from seefar.ops.linear_attention import BACKENDS as _LINEAR_ATTENTION
+from seefar.ops.linear_attention import linear_attention as linear_attention
 from seefar.ops.linear_scan import BACKENDS as _LINEAR_SCAN
 from seefar.ops.linear_scan import linear_scan as linear_scan
+from seefar.ops.long_conv import BACKENDS as _LONG_CONV
+from seefar.ops.long_conv import long_conv as long_conv
 from seefar.ops.selective_scan import BACKENDS as _SELECTIVE_SCAN
 from seefar.ops.selective_scan import selective_scan as selective_scan
 
 _TABLES: Mapping[str, Mapping[str, ModuleType]] = {
     "attention": _ATTENTION,
+    "cauchy": _CAUCHY,
+    "linear_attention": _LINEAR_ATTENTION,
     "linear_scan": _LINEAR_SCAN,
+    "long_conv": _LONG_CONV,
     "selective_scan": _SELECTIVE_SCAN,
 }
 

@@ -1,5 +1,7 @@
 """The place that a token claims, and the order in which a grid is walked."""
 
+from seefar.positions.absolute import FactorisedGrid as FactorisedGrid
+from seefar.positions.absolute import LearnedGrid as LearnedGrid
 from seefar.positions.paths import Path as Path
 from seefar.positions.paths import cross as cross
 from seefar.positions.paths import raster as raster

@@ -47,7 +47,7 @@ def fit(
         loss: ``loss(model, data)`` gives the scalar to lower and figures to log.
         steps: how many, those of a resumed run included.
         lr: the highest learning rate.
-        weight_decay: of the matrices; vectors are not decayed.
+        weight_decay: of the matrices; vectors are not decayed, nor is a parameter with ``_no_weight_decay = True``.
         schedule: share of ``lr`` by (step, steps).
         clip: largest gradient norm; longer ones are scaled down (arXiv 1211.5063).
         folder: keeps ``checkpoint.pt`` and ``metrics.jsonl`` there and resumes from them; None keeps nothing.
@@ -60,8 +60,9 @@ def fit(
     Raises:
         FloatingPointError: the loss or its gradient is no finite number; the last checkpoint is kept.
     """
-    decays = [p for p in model.parameters() if p.requires_grad and p.ndim >= 2]
-    plain = [p for p in model.parameters() if p.requires_grad and p.ndim < 2]
+    learnt = [p for p in model.parameters() if p.requires_grad]
+    decays = [p for p in learnt if p.ndim >= 2 and not getattr(p, "_no_weight_decay", False)]
+    plain = [p for p in learnt if p.ndim < 2 or getattr(p, "_no_weight_decay", False)]
     groups = [{"params": decays, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=lr, betas=(0.9, 0.98))
     start, log = 0, []

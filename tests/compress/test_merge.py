@@ -135,6 +135,32 @@ def test_adjacent_on_a_raster_joins_each_place_by_itself(budget):
             assert out.mass[row, mine].tolist() == [mass.item() for _, mass, _ in want]
 
 
+def test_frame_by_frame_each_frame_is_merged_as_if_alone():
+    part = SimilarityMerge(Bipartite(), weight="mean", scope="frame")
+    seq = film(T=5, H=4, W=6, seed=2)
+    check_compressor(part, seq, budgets=(5, 6, 31, 119, 120), conserves_mass=True)
+    out = part(seq, 5 * 6 + 3)
+    assert len(out) == 30 and out.span[0, ::6].tolist() == seq.span[0, ::24].tolist()
+    for row in range(2):
+        for frame in range(5):
+            mine = VisualSequence.of_grid(
+                seq.tokens[row, 24 * frame : 24 * frame + 24].reshape(1, 1, 4, 6, 6), seq.span[:1, :1, 0]
+            )
+            alone = SimilarityMerge(Bipartite(), weight="mean")(mine, 6)
+            assert torch.equal(out.tokens[row, 6 * frame : 6 * frame + 6], alone.tokens[0])
+
+
+def test_the_plain_mean_forgets_how_many_stand_behind_a_token():
+    # To two: token 0 joins 1, token 2 joins 3. To one: the two means, of masses 2 and 3, count alike.
+    x = torch.tensor([[4.0, 0.0], [2.0, 0.0], [0.0, 2.0], [0.0, 4.0], [0.0, 6.0]])[None, :, None, None]
+    seq = VisualSequence.of_grid(x, torch.arange(5))
+    two = SimilarityMerge(Bipartite(), weight="mean")(seq.merge(torch.tensor([[0, 0, 1, 1, 1]])), 2)
+    assert two.tokens[0].tolist() == [[3, 0], [0, 4]] and two.mass[0].tolist() == [2, 3]
+    plain, heavy = (SimilarityMerge(Bipartite(), weight=weight)(two, 1) for weight in ("mean", "mass"))
+    assert plain.tokens[0].tolist() == [[1.5, 2.0]] and plain.mass.tolist() == [[5]]
+    torch.testing.assert_close(heavy.tokens[0], torch.tensor([[6 / 5, 12 / 5]]))
+
+
 def test_an_hour_of_frames_is_joined_scene_by_scene():
     scenes = torch.randn(1, 40, 1, 1, 16, generator=torch.Generator().manual_seed(1)).repeat_interleave(90, 1)
     noisy = scenes + 0.05 * torch.randn(scenes.shape, generator=torch.Generator().manual_seed(2))
@@ -156,6 +182,10 @@ def test_gradients_reach_every_source_by_its_share(match):
         (lambda: SimilarityMerge(Bipartite())(packed(), 2), "3 films, which 2 tokens cannot keep apart"),
         (lambda: SimilarityMerge(Bipartite())(film().map(lambda x: x / 0), 9), "NaN or infinite"),
         (lambda: SimilarityMerge(lambda seq, _: torch.arange(48).expand(2, 48))(film(), 9), "joined nothing"),
+        (lambda: SimilarityMerge(Bipartite(), weight="sum"), "'mass' or 'mean', got 'sum'"),
+        (lambda: SimilarityMerge(Bipartite(), scope="video"), "'row' or 'frame', got 'video'"),
+        (lambda: SimilarityMerge(Bipartite(), scope="frame")(film(), 11), "12 frames; the smallest .* is 12"),
+        (lambda: SimilarityMerge(Bipartite(), scope="frame")(ragged(), 20), "still are a raster"),
         (lambda: Bipartite(share=0.6), r"\(0, 0.5\], got 0.6"),
         (lambda: Bipartite(share=0), r"\(0, 0.5\], got 0"),
     ],

@@ -3,7 +3,7 @@
 import pytest
 import scipy.stats
 
-from seefar.evals.metrics import clock_time, right, wilson
+from seefar.evals.metrics import choice_letter, clock_time, right, wilson, without_reasoning
 from seefar.vlm.answer import Answer, Cost
 
 BILL = Cost(0, 0, 0, 0, {}, 0)
@@ -51,3 +51,48 @@ def test_intervals_are_scipys():
         want = scipy.stats.binomtest(hits, total).proportion_ci(method="wilson")
         assert wilson(hits, total) == pytest.approx((want.low, want.high), abs=1e-4)
     assert wilson(0, 0) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "lmms", "vlmevalkit"),
+    [  # made by running the two harnesses
+        ("C", "C", "C"),
+        ("C. red ball", "C", "C"),
+        ("(C)", "C", "C"),
+        ("Answer: C", "A", "C"),
+        ("Best option: C", "C", "B"),
+        ("The best option is C", "C", "C"),
+        ("**Answer:** C", "A", "C"),
+        ("Based on the video, the answer is C.", "B", "B"),
+        ("A red ball, so (C)", "A", "A"),
+        ("I think B is wrong; the answer is C", "B", "B"),
+        ("c", None, None),
+        ("", None, None),
+        ("F", None, None),
+        ("<think>A or B?</think>C", "C", "A"),
+        ("Failed to obtain answer via API.", "A", "A"),
+    ],
+)
+def test_letters_are_read_as_each_harness_reads_them(text, lmms, vlmevalkit):
+    assert choice_letter(text, "longvideobench/lmms-eval") == lmms
+    assert choice_letter(text, "longvideobench/vlmevalkit") == vlmevalkit
+
+
+def test_an_unknown_rule_is_refused():
+    with pytest.raises(ValueError, match="longvideobench/lmms-eval"):
+        choice_letter("A", "mine")
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("<think>long</think> C ", "C"),
+        ("it began before</think>C", "C"),
+        ("<think>a<think>b</think>c</think>C", "C"),
+        ("<analysis>x\ny</analysis>A<think>z</think>", "A"),
+        ("<think>never closed", "<think>never closed"),
+        ("C", "C"),
+    ],
+)
+def test_reasoning_is_dropped_and_the_answer_kept(text, left):
+    assert without_reasoning(text) == left

@@ -39,6 +39,16 @@ def test_a_stack_that_mixes_up_its_states_is_caught():
         check_streaming(Swaps([GatedRecurrence(8), GatedRecurrence(8)]), torch.randn(2, 19, 8))
 
 
+def test_a_stack_keeps_what_is_packed_into_one_row_apart():
+    stack = Stack([Block(8, Attention(8, 2, causal=False)) for _ in range(2)]).double()
+    x, segments = torch.randn(1, 9, 8, dtype=torch.float64), torch.tensor([[0] * 5 + [1] * 4])
+    alone = torch.cat([stack(x[:, :5])[0], stack(x[:, 5:])[0]], 1)
+    torch.testing.assert_close(stack(x, segments=segments)[0], alone)
+    assert not torch.allclose(stack(x)[0], alone)
+    with pytest.raises(TypeError, match="segments"):
+        Block(8, GatedRecurrence(8))(x.float(), segments=segments)
+
+
 def test_a_block_adds_to_what_came_in():
     mixer = GatedRecurrence(6).double()
     block = Block(6, mixer, mlp_ratio=2).double()
@@ -62,6 +72,12 @@ def test_without_an_mlp_only_the_mixer_is_left():
     block = Block(6, GatedRecurrence(6), mlp_ratio=0)
     assert block.mlp is None
     assert {name.split(".")[0] for name, _ in block.named_parameters()} == {"norm", "mixer"}
+
+
+def test_the_norm_is_a_choice():
+    block = Block(6, GatedRecurrence(6), norm=torch.nn.LayerNorm)
+    assert isinstance(block.norm, torch.nn.LayerNorm) and isinstance(block.mlp[0], torch.nn.LayerNorm)
+    assert isinstance(Block(6, GatedRecurrence(6)).mlp[0], torch.nn.RMSNorm)
 
 
 def test_the_state_of_a_block_is_its_mixers_own():

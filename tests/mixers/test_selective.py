@@ -111,6 +111,7 @@ def test_begins_as_published():
     assert mixer.dt_proj.in_features == math.ceil(64 / 16) and mixer.A_log.shape == (128, 8)
     torch.testing.assert_close(-mixer.A_log.exp(), -torch.arange(1.0, 9).expand(128, 8))
     assert (mixer.D == 1).all()
+    assert mixer.A_log._no_weight_decay and mixer.D._no_weight_decay
     step = nn.functional.softplus(mixer.dt_proj.bias)
     assert step.min() > 0.99e-3 and step.max() < 1.01e-1
     share = ((step.log() - math.log(1e-3)) / math.log(100)).sort().values

@@ -1,4 +1,5 @@
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -80,6 +81,57 @@ def test_weights_of_llama_give_its_outputs(heads, kv_heads, bias):
     torch.testing.assert_close(torch.cat([head, tail], 1), want, rtol=1e-5, atol=1e-5)
 
 
+def test_weights_of_qwen3_give_its_outputs_norms_of_queries_and_keys_included():
+    from transformers import Qwen3Config
+    from transformers.models.qwen3.modeling_qwen3 import Qwen3Attention, Qwen3RotaryEmbedding
+
+    config = Qwen3Config(
+        hidden_size=32,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        rms_norm_eps=1e-3,
+        rope_parameters={"rope_type": "default", "rope_theta": 500.0},
+    )
+    config._attn_implementation = "eager"
+    theirs, rotary = Qwen3Attention(config, 0).eval(), Qwen3RotaryEmbedding(config)
+    with torch.no_grad():
+        for weight in theirs.parameters():
+            weight.add_(0.3 * torch.randn_like(weight))
+    norm = partial(nn.RMSNorm, eps=1e-3)
+    ours = Attention(32, 4, kv_heads=2, rope=Rope(8, base=500.0), qk_norm=norm)
+    ours.load_state_dict(theirs.state_dict())
+    x = torch.randn(2, 40, 32)
+    with torch.no_grad():
+        want, _ = theirs(x, rotary(x, torch.arange(40)[None]), torch.full((40, 40), -math.inf).triu(1))
+        torch.testing.assert_close(ours(x)[0], want, rtol=1e-5, atol=1e-5)
+
+
+def test_norms_of_queries_and_keys_stream_and_take_the_length_of_a_query_away():
+    mixer = Attention(8, 2, rope=Rope(4), qk_norm=nn.RMSNorm)
+    check_streaming(mixer, torch.randn(2, 23, 8))
+    x, twin = torch.randn(2, 9, 8, dtype=torch.float64), Attention(8, 2, rope=Rope(4), qk_norm=nn.RMSNorm).double()
+    twin.load_state_dict(mixer.state_dict())
+    with torch.no_grad():
+        twin.q_proj.weight.mul_(1e3)
+    torch.testing.assert_close(twin(x)[0], mixer(x)[0], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("backend", ["sdpa", "tiled", "reference"])
+def test_what_is_packed_into_one_row_is_mixed_as_if_alone(causal, backend):
+    mixer = Attention(8, 2, causal=causal, rope=Rope(4), qk_norm=nn.RMSNorm, backend=backend).double()
+    x = torch.randn(1, 20, 8, dtype=torch.float64, requires_grad=True)
+    segments = torch.tensor([[4] * 7 + [6] + [9] * 9 + [-1] * 3])
+    y, state = mixer(x, segments=segments)
+    assert state is None
+    for segment in (4, 6, 9):
+        mine = segments[0] == segment
+        torch.testing.assert_close(y[:, mine], mixer(x[:, mine])[0], rtol=1e-10, atol=1e-10)
+        (grad,) = torch.autograd.grad(y[:, mine].square().sum(), x, retain_graph=True)
+        assert (grad[:, ~mine] == 0).all() and (grad[:, mine] != 0).any()
+
+
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("window", [None, 1, 2, 7, 30, 31])
 def test_window_is_dense_attention_under_a_band(window, causal):
@@ -129,6 +181,15 @@ def test_positions_go_on_from_the_count_not_from_the_keys_at_hand():
     torch.testing.assert_close(end.k_BKMd, Rope(4, base=10.0)(key, torch.tensor([1000])))
 
 
+def test_a_named_backend_runs_and_an_unknown_one_is_refused():
+    mixers = [Attention(8, 2, backend=name).double() for name in (None, "reference")]
+    mixers[1].load_state_dict(mixers[0].state_dict())
+    x = torch.randn(2, 9, 8, dtype=torch.float64)
+    torch.testing.assert_close(mixers[1](x)[0], mixers[0](x)[0])
+    with pytest.raises(ValueError, match="unknown backend 'flash'"):
+        Attention(8, 2, backend="flash")(x.float())
+
+
 def test_equals_pytorchs_attention_in_bfloat16():
     mixer = Attention(16, 2).bfloat16()
     x = torch.randn(1, 20, 16, dtype=torch.bfloat16)
@@ -149,6 +210,14 @@ def test_equals_pytorchs_attention_in_bfloat16():
                 torch.randn(1, 2, 8), AttentionState(torch.randn(1, 2, 1, 4), torch.randn(1, 2, 1, 4), 1)
             ),
             "no state to go on from",
+        ),
+        (
+            lambda: Attention(8, 2)(
+                torch.randn(1, 2, 8),
+                AttentionState(torch.randn(1, 2, 1, 4), torch.randn(1, 2, 1, 4), 1),
+                segments=torch.zeros(1, 2, dtype=torch.int64),
+            ),
+            "a packed row is mixed whole",
         ),
     ],
 )

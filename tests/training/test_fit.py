@@ -134,6 +134,18 @@ def test_matrices_decay_and_vectors_do_not():
     assert (model.bias == 1).all()
 
 
+def test_a_matrix_that_asks_for_no_decay_is_not_decayed():
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    model[1].weight._no_weight_decay = True
+    nn.init.ones_(model[0].weight), nn.init.ones_(model[1].weight)
+
+    def flat(model, data):
+        return sum(p.sum() * 0 for p in model.parameters()), {}
+
+    fit(model, batch, flat, steps=10, lr=0.1, weight_decay=0.5, schedule=steady)
+    assert (model[0].weight < 0.7).all() and (model[1].weight == 1).all()
+
+
 def test_frozen_weights_stay():
     model = student()
     model[0].requires_grad_(False)

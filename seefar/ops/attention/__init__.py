@@ -131,6 +131,8 @@ def _check(q: Tensor, k: Tensor, v: Tensor, window: int | None) -> None:
     if len({(t.dtype, t.device) for t in (q, k, v)}) > 1:
         kinds = ", ".join(f"{name} {t.dtype} on {t.device}" for name, t in (("q", q), ("k", k), ("v", v)))
         raise ValueError(f"attention: q, k and v must have one dtype and device, got {kinds}; call .to(q)")
+    if not q.is_floating_point():
+        raise ValueError(f"attention: q, k and v must be floating, got {q.dtype}; call .float() on them")
     if window is not None and (isinstance(window, bool) or not isinstance(window, int) or window < 1):
         raise ValueError(f"attention: window must be a positive int, or None for no limit, got {window!r}")
 
