@@ -1,6 +1,11 @@
 """Image and video encoders, made of embeds, positions and mixers."""
 
+from seefar.backbones.attention_pool import AttentionPool as AttentionPool
 from seefar.backbones.official import class_apart as class_apart
 from seefar.backbones.official import load_official as load_official
+from seefar.backbones.packed import Packed as Packed
 from seefar.backbones.plain import Plain as Plain
+from seefar.backbones.resnet import ResNetBlock as ResNetBlock
+from seefar.backbones.resnet import ResNetDecoder as ResNetDecoder
+from seefar.backbones.resnet import ResNetEncoder as ResNetEncoder
 from seefar.backbones.vit import vit as vit

@@ -1,18 +1,30 @@
 """Token mixers: parts that carry information along N, whole or as a stream."""
 
+from seefar.mixers.associative import AssociativeMemory as AssociativeMemory
+from seefar.mixers.associative import AssociativeState as AssociativeState
+from seefar.mixers.associative import WriteRule as WriteRule
 from seefar.mixers.base import Mixer as Mixer
 from seefar.mixers.bidirectional import BidirectionalMamba as BidirectionalMamba
 from seefar.mixers.block import Block as Block
 from seefar.mixers.block import Stack as Stack
+from seefar.mixers.conv_lstm import ConvLSTM as ConvLSTM
+from seefar.mixers.conv_lstm import ConvLSTMState as ConvLSTMState
+from seefar.mixers.conv_ssm import ConvS5 as ConvS5
+from seefar.mixers.conv_ssm import ConvSSM as ConvSSM
+from seefar.mixers.conv_ssm import ConvSSMState as ConvSSMState
 from seefar.mixers.diagonal import Diagonal as Diagonal
 from seefar.mixers.dplr import DPLR as DPLR
 from seefar.mixers.dplr import StateSpaceState as StateSpaceState
 from seefar.mixers.gated_recurrence import GatedRecurrence as GatedRecurrence
 from seefar.mixers.gated_recurrence import GatedRecurrenceState as GatedRecurrenceState
+from seefar.mixers.layer_memory import LayerMemory as LayerMemory
+from seefar.mixers.post_norm import PostNorm as PostNorm
 from seefar.mixers.s4 import S4 as S4
 from seefar.mixers.s4 import S4D as S4D
 from seefar.mixers.scan import Scan as Scan
+from seefar.mixers.segments import Segments as Segments
 from seefar.mixers.selective import Mamba as Mamba
 from seefar.mixers.selective import MambaState as MambaState
 from seefar.mixers.softmax import Attention as Attention
 from seefar.mixers.softmax import AttentionState as AttentionState
+from seefar.mixers.token_memory import TokenMemory as TokenMemory

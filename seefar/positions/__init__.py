@@ -2,6 +2,7 @@
 
 from seefar.positions.absolute import FactorisedGrid as FactorisedGrid
 from seefar.positions.absolute import LearnedGrid as LearnedGrid
+from seefar.positions.frames import LearnedFrames as LearnedFrames
 from seefar.positions.paths import Path as Path
 from seefar.positions.paths import cross as cross
 from seefar.positions.paths import raster as raster
