@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from seefar.evals.metrics import machine, right, score
+from seefar.evals.report import draw_heat
 from seefar.media import open as open_video
 from seefar.media import write_video
 from seefar.synthetic.film import render_film
@@ -117,40 +118,17 @@ def table(result: dict[str, Any]) -> str:
 
 def heatmap(result: dict[str, Any], path: str | Path) -> None:
     """Length against depth, one panel for each arm that looks, as a PNG."""
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise ImportError("pictures need matplotlib: pip install 'seefar[plot]'") from error
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-    from matplotlib.colors import LinearSegmentedColormap
-
-    lengths = sorted({cell["frames"] for cell in result["cells"]})
-    arms = [arm for arm in ("seefar", "uniform frames") if arm in result["by depth"]]
-    shades = LinearSegmentedColormap.from_list("found", ["#b3352d", "#eab464", "#f3e9c6", "#8cc3a0", "#1f7a5c"])
-    figure, panels = plt.subplots(1, len(arms), figsize=(4.6 * len(arms), 4.6), sharey=True, constrained_layout=True)
-    for panel, arm in zip(np.atleast_1d(panels), arms, strict=True):
-        grid = np.full((len(DEPTHS), len(lengths)), np.nan)
-        for cell in result["cells"]:
-            if cell["arm"] == arm:
-                grid[DEPTHS.index(cell["depth"]), lengths.index(cell["frames"])] = cell["share"]
-        panel.imshow(grid, cmap=shades, vmin=0, vmax=1, aspect="auto")
-        for (y, x), share in np.ndenumerate(grid):
-            if not np.isnan(share):
-                tone = "white" if share > 0.85 or share < 0.15 else "#222"
-                panel.text(x, y, f"{share * 100:.0f}", ha="center", va="center", fontsize=8.5, color=tone)
-        panel.set_xticks(range(len(lengths)), [f"{n:,}" for n in lengths])
-        panel.set_yticks(range(len(DEPTHS)), [f"{d * 100:.0f} %" for d in DEPTHS])
-        panel.set_xlabel("frames of film")
-        panel.set_title(f"{arm}, {result['budget']:,} visual tokens", fontsize=11)
-        panel.tick_params(length=0)
-        for spine in panel.spines.values():
-            spine.set_visible(False)
-        panel.set_xticks(np.arange(len(lengths) + 1) - 0.5, minor=True)
-        panel.set_yticks(np.arange(len(DEPTHS) + 1) - 0.5, minor=True)
-        panel.grid(which="minor", color="white", linewidth=1.5)
-        panel.tick_params(which="minor", length=0)
-    np.atleast_1d(panels)[0].set_ylabel("depth of the needle")
-    figure.suptitle("One photograph flashed for one frame: found within two seconds, in % of questions", fontsize=11.5)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    shown = [arm for arm in ("seefar", "uniform frames") if arm in result["by depth"]]
+    panels = {
+        f"{arm}, {result['budget']:,} visual tokens": {
+            (cell["frames"], cell["depth"]): cell["share"] for cell in result["cells"] if cell["arm"] == arm
+        }
+        for arm in shown
+    }
+    draw_heat(
+        panels,
+        path,
+        title="One photograph flashed for one frame: found within two seconds, in % of questions",
+        across="frames of film",
+        down="depth of the needle",
+    )

@@ -17,12 +17,14 @@ from typing import Any
 
 MODULES = {"ask": "ask", "needle": "needle", "read": "read", "ops": "bench_ops", "ingest": "bench_ingest"}
 """Name of a bench -> the file of this room that runs it and prints its table."""
+TABLES = {name: f"seefar.evals.{file}" for name, file in MODULES.items()} | {"pico": "seefar.training.pico"}
+"""Name of a block -> the module whose ``table`` prints it."""
 
 BLOCK = re.compile(r"(<!-- bench:(?P<name>[\w-]+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
 
 
 def render(text: str, results: Path) -> str:
-    """The text with every block filled from ``results/bench_<name>.json``.
+    """The text with every block filled from ``results/bench_<name>.json``, that of pico from ``results/pico.json``.
 
     Raises:
         ValueError: a block names no bench.
@@ -30,10 +32,10 @@ def render(text: str, results: Path) -> str:
 
     def fill(match: re.Match[str]) -> str:
         name = match["name"]
-        if name not in MODULES:
-            raise ValueError(f"README: unknown bench {name!r}, expected one of {sorted(MODULES)}")
-        file = results / f"bench_{name}.json"
-        body = _table(name, json.loads(file.read_text())) if file.is_file() else f"Not run yet: `seefar bench {name}`."
+        if name not in TABLES:
+            raise ValueError(f"README: unknown bench {name!r}, expected one of {sorted(TABLES)}")
+        file = results / ("pico.json" if name == "pico" else f"bench_{name}.json")
+        body = _table(name, json.loads(file.read_text())) if file.is_file() else f"Not run yet: `{_command(name)}`."
         return f"{match[1]}{body}\n{match[3]}"
 
     return BLOCK.sub(fill, text)
@@ -42,11 +44,15 @@ def render(text: str, results: Path) -> str:
 def _table(name: str, result: dict[str, Any]) -> str:
     table = _table_of(name, result).strip("\n")
     markdown = any(line.startswith("|") for line in table.splitlines())
-    return (table if markdown else f"```text\n{table}\n```") + f"\n\nBy `seefar bench {name}`."
+    return (table if markdown else f"```text\n{table}\n```") + f"\n\nBy `{_command(name)}`."
+
+
+def _command(name: str) -> str:
+    return "make pico" if name == "pico" else f"seefar bench {name}"
 
 
 def _table_of(name: str, result: dict[str, Any]) -> str:
-    return str(import_module(f"seefar.evals.{MODULES[name]}").table(result))
+    return str(import_module(TABLES[name]).table(result))
 
 
 def main(path: str) -> None:

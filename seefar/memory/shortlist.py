@@ -20,7 +20,7 @@ FIELDS = ("tokens", "span", "box", "mass", "segment")
 
 
 class Shortlist(Memory):
-    """Holds the best frames by relevance, and of each frame its most relevant tokens; what is irrelevant costs nothing.
+    """Holds the best frames by relevance, and of each frame its best tokens; what is irrelevant costs nothing.
 
     A frame's score is its highest token score; frames within ``margin`` of a better one inherit that one's score, a
     little below it, so that what comes just before and after is seen too. Of all frames above ``threshold`` the best
@@ -29,8 +29,10 @@ class Shortlist(Memory):
     Args:
         relevance: (1, N) scores of a sequence's tokens; NaN is refused.
         capacity: tokens held at most.
-        per_frame: tokens kept of a frame, the most relevant ones; None for all of them.
+        per_frame: tokens kept of a frame, the highest by ``rank``; None for all of them.
         margin: neighbours on each side, counted in frames of the stream.
+        rank: (1, N) by which the tokens of a frame are chosen; None for their relevance. In a frame that is kept for
+            its neighbour's sake nothing is relevant, and yet something in it is worth seeing.
 
     Raises:
         ValueError: on a batch of more than one row, on tokens that are no raster of frames, or on time going backwards.
@@ -45,10 +47,11 @@ class Shortlist(Memory):
         margin: int = 2,
         threshold: float = float("-inf"),
         least: int = 8,
+        rank: Callable[[VisualSequence], Tensor] | None = None,
     ):
         if capacity < 1:
             raise ValueError(f"Shortlist: capacity must be a positive number of tokens, got {capacity}")
-        self.relevance, self.capacity, self.per_frame = relevance, capacity, per_frame
+        self.relevance, self.capacity, self.per_frame, self.rank = relevance, capacity, per_frame, rank
         self.margin, self.threshold, self.least = margin, threshold, least
         self.reset()
 
@@ -75,7 +78,8 @@ class Shortlist(Memory):
         keep = P if self.per_frame is None else min(self.per_frame, P)
         if keep > self.capacity:
             raise ValueError(f"Shortlist: budget {self.capacity} is less than one frame; the smallest is {keep}")
-        best = scores_TP.topk(keep, 1).indices.sort(1).values
+        rank_TP = scores_TP if self.rank is None else self.rank(seq).reshape(T, P)
+        best = rank_TP.topk(keep, 1).indices.sort(1).values
         fresh = {name: getattr(seq, name)[0].reshape(T, P, *getattr(seq, name).shape[2:]) for name in FIELDS}
         rows = torch.arange(T)[:, None]
         fresh = {name: values[rows, best].detach() for name, values in fresh.items()}

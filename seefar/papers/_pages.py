@@ -1,7 +1,7 @@
 """The pages about papers, made from cards, imports and result files: ``python -m seefar.papers._pages``.
 
-``docs/papers.md`` is the table of all, ``docs/papers/<slug>.md`` a page each, ``docs/parts.md`` the index from parts to
-papers, and the counts go into README.md.
+``docs/papers.md`` is the table of all, ``docs/papers/<slug>.md`` a page each with its curves as pictures beside it,
+``docs/parts.md`` the index from parts to papers, and the counts go into README.md.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
+from seefar.evals.report import draw_curves, drawable, table
 from seefar.papers._card import Paper, built, load, seeds
 from seefar.papers._parts import Part, parts
 from seefar.papers._results import State, describe, state
@@ -36,14 +37,28 @@ def counts(results: Path) -> str:
 
 
 def write(docs: Path, results: Path) -> None:
-    """Write every page, and remove those of papers that are gone."""
+    """Write every page and its pictures, and remove those of papers that are gone."""
     (docs / "papers").mkdir(parents=True, exist_ok=True)
     made = pages(results)
-    for page in (docs / "papers").glob("*.md"):
-        if f"papers/{page.name}" not in made:
-            page.unlink()
+    drawn = {
+        picture: (title, arms)
+        for paper in built()
+        if (result := state(paper.seed, results).result) is not None
+        for title, arms, picture in _pictures(paper.seed.slug, result)
+    }
+    for old in (docs / "papers").iterdir():
+        if f"papers/{old.name}" not in made and old.name not in drawn:
+            old.unlink()
     for name, text in made.items():
         (docs / name).write_text(text)
+    for picture, (title, arms) in drawn.items():
+        draw_curves(arms, docs / "papers" / picture, title=title)
+
+
+def _pictures(slug: str, result: dict[str, Any]) -> list[tuple[str, Any, str]]:
+    """(title, curves, file name) of what is worth drawing in a result."""
+    figures = enumerate(result["figures"].items())
+    return [(title, arms, f"{slug}-{n}.svg") for n, (title, arms) in figures if drawable(arms)]
 
 
 def _table(states: dict[str, State]) -> str:
@@ -100,12 +115,13 @@ def _page(paper: Paper, now: State) -> str:
         f"- verdict: **{now}**",
     ]
     if now.result is not None:
-        lines += _found(now.result)
+        pictures = {title: picture for title, _, picture in _pictures(seed.slug, now.result)}
+        lines += _found(now.result, pictures)
     return "\n".join(lines) + "\n"
 
 
-def _found(result: dict[str, Any]) -> list[str]:
-    """Bars, controls and figures of a result."""
+def _found(result: dict[str, Any], pictures: dict[str, str] | None = None) -> list[str]:
+    """Bars, controls and figures of a result, those that have a picture with it."""
     good = {True: "reached", False: "MISSED"}
     short = {True: "falls short, as it must", False: "PASSES, as it must not"}
     lines = [f"- run at scale {result['scale']}, seeds {result['seeds']}, {result['seconds']:g} s"]
@@ -114,24 +130,11 @@ def _found(result: dict[str, Any]) -> list[str]:
     lines += [f"| {name} | {good[held]} |" for name, held in result["checks"].items()]
     lines += [f"| control: {name} | {short[fell]} |" for name, fell in result["controls fall short"].items()]
     for title, arms in result["figures"].items():
-        lines += ["", f"### {title}", "", *figure_table(arms)]
+        lines += ["", f"### {title}", ""]
+        if pictures and title in pictures:
+            lines += [f"![{title}]({pictures[title]})", ""]
+        lines += table(arms)
     return lines
-
-
-def figure_table(arms: Any) -> list[str]:
-    """Curves as a Markdown table with a row for each arm; anything else as one line."""
-    if not (isinstance(arms, dict) and all(_is_curve(row) for row in arms.values())):
-        return [str(arms)]
-    points = list(next(iter(arms.values())))
-    lines = ["| | " + " | ".join(points) + " |", "|---|" + "---|" * len(points)]
-    for arm, row in arms.items():
-        cells = [f"{row[at]['mean']:.4g} ({row[at]['low']:.3g} to {row[at]['high']:.3g})" for at in points if at in row]
-        lines.append(f"| {arm} | " + " | ".join(cells) + " |")
-    return lines
-
-
-def _is_curve(row: Any) -> bool:
-    return isinstance(row, dict) and bool(row) and all(isinstance(f, dict) and "mean" in f for f in row.values())
 
 
 def _name(part: Part) -> str:

@@ -34,12 +34,16 @@ def parts(path: Path) -> list[Part]:
 def fingerprint(path: Path) -> str:
     """A hash of a file's code and of every file of seefar that it imports, directly or not; words do not count.
 
-    Docstrings, comments and layout are left out, so that only a change that can change a result makes it stale.
+    Docstrings, comments and layout are left out, so that only a change that can change a result makes it stale. Shipped
+    weights count where a file names them.
     """
     digest = hashlib.sha256()
     for file in sorted(_reached(path.resolve())):
         digest.update(file.relative_to(HOUSE).as_posix().encode())
         digest.update(_bare(file).encode())
+        for weights in sorted((file.parent / "weights").glob("*")):
+            if repr(weights.name) in _bare(file):
+                digest.update(weights.read_bytes())
     return digest.hexdigest()[:16]
 
 

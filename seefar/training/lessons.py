@@ -14,13 +14,16 @@ from seefar.sequence import VisualSequence
 from seefar.synthetic.templates import TEMPLATES
 from seefar.training.fit import Progress
 from seefar.training.worlds import Look, Reel
-from seefar.vlm.pico import LEAST, MARGIN, PER_FRAME, THRESHOLD
+from seefar.vlm.pico import LEAST, MARGIN, PER_FRAME, SHAPES_FIRST, THRESHOLD
 from seefar.vlm.pointing import collate, gather_evidence, read_packed
 from seefar.vlm.text import Words
-from seefar.vlm.tiny import Evidence, FrameText, Narrator
+from seefar.vlm.tiny import NAMES, Evidence, FrameText, Narrator
 
-HARD = {"before/after": 6, "bounces": 3, "turned": 3, "order": 2}
-"""How often the last lessons repeat the topics that are learnt last."""
+HARD = {"before/after": 3, "bounces": 3, "turned": 5, "order": 2, "shape": 3, "colour": 2, "number": 3, "vanish": 2}
+"""How often the topics that are learnt last come up, against once for the others."""
+SLIPS = {"colour": 0.04, "shape": 0.08, "number": 0.12, "squashed": 0.01}
+"""Share of the frames in which a name is taken for another while the language model learns. The eyes know their
+training films by heart; of a film they never saw they misname about so many, and an answer has to rest on several."""
 
 
 @dataclass(frozen=True)
@@ -55,17 +58,19 @@ def lessons(
             progress("lessons", f, len(films))
         seconds = seq.span[0, :, 0]
         tokens = seq.tokens[0].float()
+        shapes_TP = SHAPES_FIRST * eyes.held(tokens).reshape(-1, P)
         for question in film.questions:
             coded = words.encode(question.question)
             heard, worth = eyes.hear(torch.tensor([coded]))
             scores_TP = eyes.relevance(tokens, heard, worth).amax(1).reshape(-1, P)
             kind = rng.random()
             if kind < 0.8:
-                which = _chosen(seq, scores_TP, eyes.grid)
+                which = _chosen(seq, scores_TP, scores_TP + shapes_TP, eyes.grid)
             else:  # whole frames, or the best patches of more frames
                 count, patches = (int(rng.integers(6, 15)), P) if kind < 0.9 else (int(rng.integers(20, 90)), PER_FRAME)
                 at = torch.from_numpy(np.linspace(rng.uniform(0, 1), len(film.frames) - 1, count).astype(int))
-                which = (at[:, None] * P + scores_TP[at].topk(patches, 1).indices.sort(1).values).flatten()
+                best = (scores_TP + shapes_TP)[at].topk(patches, 1).indices.sort(1).values
+                which = (at[:, None] * P + best).flatten()
             steps = [
                 words.index[str(value)] if what == "word" else _within(seconds[which], *value)
                 for what, value in question.steps
@@ -118,15 +123,17 @@ def drill_lessons(
             coded = words.encode(text)
             heard, worth = eyes.hear(torch.tensor([coded]))
             frames = torch.from_numpy(at)
-            scores = eyes.relevance(tokens[frames].flatten(0, 1).float(), heard, worth).amax(1).reshape(6, P)
-            which = (frames[:, None] * P + scores.topk(PER_FRAME, 1).indices.sort(1).values).flatten()
+            shown = tokens[frames].flatten(0, 1).float()
+            rank = eyes.relevance(shown, heard, worth).amax(1)[0] + SHAPES_FIRST * eyes.held(shown)
+            best = rank.reshape(6, P).topk(PER_FRAME, 1).indices.sort(1).values
+            which = (frames[:, None] * P + best).flatten()
             point = (torch.arange(6) == spot).repeat_interleave(PER_FRAME)
             done: list[Tensor | int] = [point, *(words.index[step] for step in steps), words.index["<end>"]]
             made.append(Lesson("drill", first + f, which, coded, heard[0], worth[0], done))
     return made
 
 
-def _chosen(seq: VisualSequence, scores_TP: Tensor, grid: tuple[int, int]) -> Tensor:
+def _chosen(seq: VisualSequence, scores_TP: Tensor, rank_TP: Tensor, grid: tuple[int, int]) -> Tensor:
     """Positions of the tokens that ``pico`` would keep."""
     capacity = 2000
     shortlist = Shortlist(
@@ -136,6 +143,7 @@ def _chosen(seq: VisualSequence, scores_TP: Tensor, grid: tuple[int, int]) -> Te
         margin=MARGIN,
         threshold=THRESHOLD,
         least=LEAST,
+        rank=lambda _: rank_TP.reshape(1, -1),
     )
     shortlist.write(seq)
     kept = shortlist.read(capacity)
@@ -157,6 +165,21 @@ def emphasised(made: list[Lesson], times: Mapping[str, int] = HARD) -> list[Less
     return [lesson for lesson in made for _ in range(times.get(lesson.topic, 1))]
 
 
+def misnamed(evidence: Evidence, rng: np.random.Generator, slips: Mapping[str, float] = SLIPS) -> Evidence:
+    """Evidence of one row in which some frames' shapes go by a wrong name, the same one on all tokens of the frame."""
+    frame = evidence.frame_BK[0]
+    parts = []
+    for group, given in zip(NAMES, evidence.names_BKN[0].split(list(NAMES.values()), -1), strict=True):
+        names = NAMES[group] - (group != "squashed")
+        slip = torch.from_numpy(rng.random(int(frame.max()) + 1) < slips[group])[frame]
+        if group != "squashed":  # what holds nothing is not misnamed
+            slip &= evidence.names_BKN[0, :, NAMES["colour"] - 1] < 0.5
+        wrong = torch.from_numpy(rng.integers(names, size=int(frame.max()) + 1))[frame]
+        sure = nn.functional.one_hot(wrong, NAMES[group]).to(given.dtype)
+        parts.append(torch.where(slip[:, None], 0.2 * given + 0.8 * sure, given))
+    return evidence._replace(names_BKN=torch.cat(parts, -1)[None])
+
+
 def lesson_batch(
     eyes: FrameText, seen: list[VisualSequence], made: list[Lesson], size: int
 ) -> Callable[[int], list[tuple[Lesson, Evidence]]]:
@@ -171,10 +194,21 @@ def lesson_batch(
         rows = []
         for lesson in (made[by_length[i]] for i in near):
             shown = seen[lesson.film].take(lesson.which[None]).map(Tensor.float)
-            rows.append((lesson, gather_evidence(eyes, shown, lesson.heard, lesson.worth)))
+            rows.append((lesson, misnamed(gather_evidence(eyes, shown, lesson.heard, lesson.worth), rng)))
         return rows
 
     return make
+
+
+def on_shapes(step: Tensor, evidence: Evidence) -> Tensor:
+    """Of the (K,) tokens that may be pointed at those that show a shape, or all where none does.
+
+    What was pointed at is read back in. Scenery beside a star that has turned green is as good a moment, but says
+    nothing about its colour.
+    """
+    none = NAMES["colour"] + NAMES["shape"] - 1
+    shown = step & (evidence.names_BKN[0, :, none] < 0.5)
+    return shown if shown.any() else step
 
 
 def lesson_loss(words: Words) -> Callable[[nn.Module, list[tuple[Lesson, Evidence]]], tuple[Tensor, dict[str, float]]]:
@@ -200,6 +234,7 @@ def lesson_loss(words: Words) -> Callable[[nn.Module, list[tuple[Lesson, Evidenc
                     target[b, s, step] = True
                     follow, at = step, -1
                 else:
+                    step = on_shapes(step, proof)
                     target[b, s, V : V + len(step)] = step
                     score = torch.where(step, proof.score_BK1[0, :, 0], -torch.inf)
                     follow, at = words.index["<point>"], int(score.argmax())

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -19,9 +18,9 @@ from torch import Tensor
 
 from seefar.sequence import VisualSequence
 from seefar.synthetic.questions import vocabulary
-from seefar.training.fit import Progress, cosine, fit
+from seefar.training.fit import Progress, fit
 from seefar.training.lessons import drill_lessons, emphasised, lesson_batch, lesson_loss, lessons
-from seefar.training.relevance import Supervised, relevance_batch, relevance_loss
+from seefar.training.relevance import relevance_batch, relevance_loss
 from seefar.training.worlds import Reel, reels
 from seefar.vlm.eyes import WEIGHTS
 from seefar.vlm.pico import Pico
@@ -35,11 +34,8 @@ class Course:
 
     films: int = 120
     drills: int = 60
-    film_steps: int = 2000
-    drill_steps: int = 1300
-    card_steps: int = 1000
-    lesson_steps: int = 5200
-    last_steps: int = 1200
+    eye_steps: int = 3000
+    lesson_steps: int = 2000
     lessons_a_step: int = 32
 
 
@@ -58,21 +54,16 @@ def make(folder: Path, out: Path, course: Course = Course(), *, progress: Progre
     seen_drills = [watch(eyes, drill) for drill in drills]
     made = lessons(eyes, films, seen, words, progress=progress)
     made += drill_lessons(eyes, drills, seen_drills, words, first=len(films))
-    answering: list[dict[str, float]] = []
-    for name, drawn, steps, lr in (
-        ("lm", made, course.lesson_steps, 1.5e-3),
-        ("lm-end", emphasised(made), course.last_steps, 1e-3),
-    ):
-        answering += fit(
-            lm,
-            lesson_batch(eyes, [*seen, *seen_drills], drawn, course.lessons_a_step),
-            lesson_loss(words),
-            steps=steps,
-            lr=lr,
-            folder=folder / name,
-            save_every=200,
-            progress=progress,
-        )
+    answering = fit(
+        lm,
+        lesson_batch(eyes, [*seen, *seen_drills], emphasised(made), course.lessons_a_step),
+        lesson_loss(words),
+        steps=course.lesson_steps,
+        lr=1.5e-3,
+        folder=folder / "lm",
+        save_every=200,
+        progress=progress,
+    )
     Pico(eyes, lm, words).save(out)
 
     def tail(log: list[dict[str, float]], key: str) -> float:
@@ -95,6 +86,24 @@ def make(folder: Path, out: Path, course: Course = Course(), *, progress: Progre
     }
 
 
+def table(result: dict[str, Any]) -> str:
+    """What making pico took and reached, as Markdown."""
+
+    def reached(network: str) -> str:
+        return ", ".join(f"{name} {share:.3f}" for name, share in result[network].items())
+
+    minutes = result["minutes"]
+    rows = [
+        ("films and drills rendered and read", minutes.get("render and read"), ""),
+        ("dual encoder", minutes["dual encoder, steps alone"], reached("dual encoder")),
+        ("language model", minutes["language model, steps alone"], reached("language model")),
+        ("all but the rendering, in one run", minutes.get("after rendering, this run"), ""),
+    ]
+    lines = ["| | minutes | in the last 100 training steps |", "|---|---|---|"]
+    lines += [f"| {name} | {took:g} | {good} |" for name, took, good in rows if took is not None]
+    return "\n".join(lines) + (f"\n\n{result['note']}" if "note" in result else "")
+
+
 def train_eyes(
     eyes: FrameText,
     films: list[Reel],
@@ -104,35 +113,18 @@ def train_eyes(
     course: Course,
     progress: Progress | None,
 ) -> list[dict[str, float]]:
-    """First films alone, which repeat few handwritings and photographs; then drills, which show them all."""
-    model = Supervised(eyes)
-    alone = relevance_batch(films, words)
-    mixed = relevance_batch([*films, *drills], words, jitter=0.12)
-    drilled = relevance_batch([*films[: len(films) // 4], *drills], words, jitter=0.12)
-    contrast = partial(relevance_loss, contrast=1.0)
-    log: list[dict[str, float]] = []
-    for name, batch, loss, steps, lr, length in (
-        ("eyes", alone, relevance_loss, course.film_steps, 2e-3, 1.3),  # cut short, while the rate is still high
-        ("eyes-drill", mixed, relevance_loss, course.drill_steps, 1.2e-3, 1.0),
-        ("eyes-cards", drilled, contrast, course.card_steps, 1.2e-3, 1.0),
-    ):
-        log += fit(
-            model,
-            batch,
-            loss,
-            steps=steps,
-            lr=lr,
-            schedule=stretched(length),
-            folder=folder / name,
-            save_every=250,
-            progress=progress,
-        )
-    return log
-
-
-def stretched(length: float) -> Callable[[int, int], float]:
-    """A cosine as long as ``length`` times the steps: above 1 it is cut before the rate has fallen."""
-    return lambda step, steps: cosine(step, round(steps * length))
+    """Films with a plot repeat few handwritings and photographs, drills show them all; altered frames take colours and
+    outlines apart."""
+    return fit(
+        eyes,
+        relevance_batch([*films, *drills], words, eyes.grid, jitter=0.12, alter=0.25),
+        partial(relevance_loss, contrast=1.0),
+        steps=course.eye_steps,
+        lr=2e-3,
+        folder=folder / "eyes",
+        save_every=250,
+        progress=progress,
+    )
 
 
 @torch.inference_mode()

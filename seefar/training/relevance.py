@@ -10,35 +10,35 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seefar.synthetic.shapes import PHOTOGRAPHS, SHAPES, WORDS
-from seefar.training.worlds import COLOUR_LIST, Look, Reel, Thing, phrase, some_look, wording
+from seefar.synthetic.shapes import PHOTOGRAPHS, WORDS
+from seefar.training.names import altered, name_targets, names_loss
+from seefar.training.worlds import Look, Reel, phrase, some_look, wording
 from seefar.vlm.text import Words
 from seefar.vlm.tiny import FrameText
 
 CARDS: list[Look] = [*(("word", w) for w in WORDS), *(("photograph", p) for p in PHOTOGRAPHS)]
 
 
-class Supervised(nn.Module):
-    """The dual encoder with a head that names what stands at a shape's centre; the head is dropped after training."""
-
-    def __init__(self, eyes: FrameText):
-        super().__init__()
-        self.eyes = eyes
-        dim = eyes.place.shape[1]
-        self.names = nn.Linear(dim, len(COLOUR_LIST) + len(SHAPES) + 11 + 1)
-
-
 def relevance_batch(
-    films: list[Reel], words: Words, *, frames: int = 160, queries: int = 56, jitter: float = 0.0
+    films: list[Reel],
+    words: Words,
+    grid: tuple[int, int],
+    *,
+    frames: int = 160,
+    queries: int = 56,
+    jitter: float = 0.0,
+    alter: float = 0.0,
 ) -> Callable[[int], dict[str, Any]]:
     """Frames of many films against phrases and questions, with the truth of every pair.
 
     Args:
         films: where the frames come from; some may have no questions.
         words: the vocabulary.
+        grid: patches of a frame, (rows, columns).
         frames: how many a step.
         queries: how many texts a step.
         jitter: how far contrast (and brightness, in 100 grey levels) may be off on each frame.
+        alter: share of the frames whose colours are mixed, and share of those that are turned.
     """
     active = [(f, t) for f, film in enumerate(films) for t, s in enumerate(film.scenes) if s.things or s.cards]
     photos = [(f, t) for f, t in active if any(c[0] == "photograph" for c in films[f].scenes[t].cards)]
@@ -51,6 +51,13 @@ def relevance_batch(
             (f, int(rng.integers(len(films[f].scenes)))) for f in rng.integers(len(films), size=frames - len(picks))
         ]
         scenes = [films[f].scenes[t] for f, t in picks]
+        pictures, targets, sure = zip(
+            *(
+                altered(films[f].frames[t], s, name_targets(s, grid), rng, alter)
+                for (f, t), s in zip(picks, scenes, strict=True)
+            ),
+            strict=True,
+        )
         texts, labels = [], []
         for q in range(queries):
             questions = films[picks[rng.integers(frames)][0]].questions
@@ -66,9 +73,13 @@ def relevance_batch(
                         look for look in looks if None not in look and look[0] not in ("word", "photograph")
                     ] or looks[:1]
                 texts.append(wording(rng, looks))
-            labels.append([any(s.shows(look) for look in looks) for s in scenes])
-        named = [(n, *t.centre, *thing_names(t), t.squashed) for n, s in enumerate(scenes) for t in s.things]
-        pixels = torch.stack([films[f].frames[t] for f, t in picks])
+            labels.append(
+                [
+                    float(any(s.shows(look) for look in looks)) if all(map(known, looks)) else torch.nan
+                    for s, known in zip(scenes, sure, strict=True)
+                ]
+            )
+        pixels = torch.stack(pictures)
         if jitter:
             gain, lift = (torch.from_numpy(rng.uniform(-jitter, jitter, (frames, 1, 1, 1))).float() for _ in range(2))
             pixels = (pixels * (1 + gain) + 100 * lift).clamp(0, 255).to(torch.uint8)
@@ -79,16 +90,10 @@ def relevance_batch(
             "card words": padded_codes([words.encode(phrase(rng, card)) for card in CARDS]),
             "words": padded_codes([words.encode(text) for text in texts]),
             "labels": torch.tensor(labels, dtype=torch.float32),
-            "named": torch.tensor(named, dtype=torch.float32),
+            "named": torch.stack(targets, 1),
         }
 
     return make
-
-
-def thing_names(thing: Thing) -> tuple[int, int, int]:
-    """Class numbers of colour, shape and number, 10 where it carries none."""
-    number = 10 if thing.number is None else thing.number
-    return COLOUR_LIST.index(thing.colour), SHAPES.index(thing.shape), number
 
 
 def padded_codes(codes: list[list[int]]) -> Tensor:
@@ -100,49 +105,39 @@ def padded_codes(codes: list[list[int]]) -> Tensor:
 
 
 def relevance_loss(model: nn.Module, data: dict[str, Any], *, contrast: float = 0.0) -> tuple[Tensor, dict[str, float]]:
-    """Sigmoid loss (arXiv 2303.15343) of every frame with every text, plus cross entropy of the centres' names.
+    """Sigmoid loss (arXiv 2303.15343) of every frame with every text, plus cross entropy of the patches' names.
 
     Args:
-        model: a ``Supervised``.
+        model: a ``FrameText``.
         data: what ``relevance_batch`` made.
         contrast: weight of telling each word or photograph from all the others (InfoNCE, arXiv 1807.03748). The sigmoid
             alone leaves most of them at "some photograph or other" for long.
     """
-    assert isinstance(model, Supervised)
-    eyes = model.eyes
+    assert isinstance(model, FrameText)
     with torch.autocast("cpu", torch.bfloat16):
-        seq = eyes.watch(data["frames"], torch.arange(len(data["frames"])))
-        heard, worth = eyes.hear(data["words"])
-        logits_QLN = eyes.relevance(seq.tokens[0], heard, worth)
+        seq = model.watch(data["frames"], torch.arange(len(data["frames"])))
+        heard, worth = model.hear(data["words"])
+        logits_QLN = model.relevance(seq.tokens[0], heard, worth)
     T, h, w = seq.grid or (0, 0, 0)
     logits = logits_QLN.float().amax(1).reshape(-1, T, h * w).amax(-1)
     labels = data["labels"]
-    match = F.binary_cross_entropy_with_logits(logits, labels, pos_weight=torch.tensor(3.0))
-    named = data["named"]
-    cell = (named[:, 1] * h).long().clamp(0, h - 1) * w + (named[:, 2] * w).long().clamp(0, w - 1)
-    at = seq.tokens[0].reshape(T, h * w, -1)[named[:, 0].long(), cell].float()
-    colour, shape, number, squashed = model.names(at).split([len(COLOUR_LIST), len(SHAPES), 11, 1], -1)
-    truth = named[:, 3:].long()
-    legible = truth[:, 3] == 0
-    number_loss = F.cross_entropy(number[legible], truth[legible, 2])
-    names = F.cross_entropy(colour, truth[:, 0]) + F.cross_entropy(shape, truth[:, 1]) + number_loss
-    names = names + F.binary_cross_entropy_with_logits(squashed[:, 0], named[:, 6])
+    sure = ~labels.isnan()
+    match = F.binary_cross_entropy_with_logits(logits[sure], labels[sure], pos_weight=torch.tensor(3.0))
+    names, shares = names_loss(model.names(seq.tokens[0]).float(), data["named"].flatten(1))
     wrong = ((logits > 0) != (labels > 0)).float()
     figures = {
         "match": float(match.detach()),
         "missed": float(wrong[labels > 0].mean()),
         "false": float(wrong[labels == 0].mean()),
-        "colour": float((colour.argmax(-1) == truth[:, 0]).float().mean()),
-        "shape": float((shape.argmax(-1) == truth[:, 1]).float().mean()),
-        "number": float((number.argmax(-1) == truth[:, 2])[legible].float().mean()),
+        **shares,
     }
-    loss = 10 * match + 0.5 * names
+    loss = 10 * match + names
     if contrast and len(data["cards"]):
         frame, card = data["cards"].T
         with torch.autocast("cpu", torch.bfloat16):
-            heard, worth = eyes.hear(data["card words"])
+            heard, worth = model.hear(data["card words"])
             tokens = seq.tokens[0].reshape(T, h * w, -1)[frame].flatten(0, 1)
-            each = eyes.relevance(tokens, heard, worth).float().unflatten(-1, (len(frame), -1))
+            each = model.relevance(tokens, heard, worth).float().unflatten(-1, (len(frame), -1))
         # summed softly: the maximum can sit on the word "photograph", which every name shares, and teach no name
         of_cards = each.logsumexp((1, 3)).T
         loss = loss + contrast * F.cross_entropy(of_cards, card)

@@ -25,13 +25,15 @@ Look = tuple[str | None, str | None]
 
 @dataclass(frozen=True)
 class Thing:
-    """A shape on one frame: its look, number (None for none), whether it is squashed, and its centre in [0, 1]."""
+    """A shape on one frame: its look, number (None for none), whether it is squashed, its centre in [0, 1] and its
+    radius in units of the frame's height."""
 
     colour: str
     shape: str
     number: int | None
     squashed: bool
     centre: tuple[float, float]
+    radius: float
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def scene(story: Story, second: float) -> Scene:
             seconds, ys, xs = np.array(seen.path).T
             y, x = float(np.interp(second, seconds, ys)), float(np.interp(second, seconds, xs)) * 9 / 16
             squashed = any(abs(second - hit) <= CONTACT for hit, _ in seen.bounces)
-            things.append(Thing(colour, who.shape, who.number, squashed, (y, x)))
+            things.append(Thing(colour, who.shape, who.number, squashed, (y, x), seen.radius))
     return Scene(tuple(things), tuple(cards))
 
 

@@ -31,7 +31,7 @@ def gather_evidence(eyes: FrameText, seq: VisualSequence, heard_LD: Tensor, wort
     order = frame / max(1, len(times) - 1)
     asked = word / max(1, len(heard_LD) - 1)
     return Evidence(
-        tokens[None],
+        eyes.name(tokens)[None],
         heard_LD[word][None],
         seq.box.float(),
         time[None],

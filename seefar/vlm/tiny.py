@@ -16,9 +16,12 @@ from seefar.mixers.softmax import Attention
 from seefar.positions.rope import Rope
 from seefar.sequence import VisualSequence
 
+NAMES = {"colour": 9, "shape": 9, "number": 11, "squashed": 2}
+"""What stands at a patch, by groups of names; the last name of the first three is "none"."""
+
 
 class FrameText(nn.Module):
-    """Says how much each patch of a frame speaks for each word of a question.
+    """Says how much each patch of a frame speaks for each word of a question, and names what stands there.
 
     relevance(l, p) = s <t_l, v_p> / sqrt(D) + b(t_l),   a frame's relevance is its maximum over words and patches
 
@@ -38,6 +41,7 @@ class FrameText(nn.Module):
         self.look = Stack([Block(dim, Attention(dim, heads, causal=False), mlp_ratio=2) for _ in range(2)])
         self.norm = nn.RMSNorm(dim, eps=1e-5)
         self.see = nn.Linear(dim, dim, bias=False)
+        self.names = nn.Linear(dim, sum(NAMES.values()))
         self.embed = nn.Embedding(vocabulary, dim)
         self.read = Stack([Block(dim, Attention(dim, heads, rope=Rope(dim // heads)), mlp_ratio=2) for _ in range(2)])
         self.mean = nn.Sequential(nn.RMSNorm(dim, eps=1e-5), nn.Linear(dim, dim))
@@ -71,18 +75,28 @@ class FrameText(nn.Module):
         asked = heard_BLD @ self.see.weight  # the map is applied to the few words instead of the many tokens
         return torch.einsum("bld,nd->bln", asked, tokens_ND) / tokens_ND.shape[-1] ** 0.5 + worth_BL[..., None]
 
+    def name(self, tokens_ND: Tensor) -> Tensor:
+        """(N, all names) probability of each name at each token; those of a group sum to 1."""
+        groups = self.names(tokens_ND).split(list(NAMES.values()), -1)
+        return torch.cat([group.softmax(-1) for group in groups], -1)
+
+    def held(self, tokens_ND: Tensor) -> Tensor:
+        """(N,) probability that a token shows a shape at all."""
+        first = NAMES["colour"]
+        return 1 - self.names(tokens_ND)[:, first : first + NAMES["shape"]].softmax(-1)[:, -1]
+
 
 class Evidence(NamedTuple):
     """What the language model is shown of a film: K kept tokens of B questions, padded at the end.
 
     Args:
-        tokens_BKD: what the eye saw. words_BKD: the word of the question that each token answers best.
-        place_BK4: boxes. time_BK2: log of 1 + seconds to the kept frame before and after. score_BK1: relevance logit.
+        names_BKN: what the eye named, as probabilities. words_BKD: the word of the question that each token answers
+        best. place_BK4: boxes. time_BK2: log of 1 + seconds to the kept frame before and after. score_BK1: relevance.
         order_BK1: 0 at the first kept frame to 1 at the last. asked_BK1: 0 if the token answers best to the first word
         of the question, 1 if to the last. frame_BK: number of the kept frame. mask_BK: False on padding.
     """
 
-    tokens_BKD: Tensor
+    names_BKN: Tensor
     words_BKD: Tensor
     place_BK4: Tensor
     time_BK2: Tensor
@@ -98,13 +112,15 @@ class Narrator(nn.Module):
 
     Reads [question] [evidence] <answer>, then writes steps. A step's distribution is one softmax over all words and all
     evidence tokens: a pointer network (arXiv 1506.03134) mixed with a vocabulary. What was pointed at is read back in.
+    Of a token it is told names and not features: those of a white star it never saw are no riddle to it.
     """
 
     def __init__(self, vocabulary: int, seen: int = 128, dim: int = 128, depth: int = 4, heads: int = 4):
         super().__init__()
         self.word = nn.Embedding(vocabulary, dim)
         self.heard = nn.Linear(seen, dim, bias=False)
-        self.token = nn.Linear(seen, dim)
+        self.token = nn.Linear(sum(NAMES.values()), dim)
+        nn.init.normal_(self.token.weight)  # as loud as words: each name is an embedding, and one of each group adds up
         self.match = nn.Linear(seen, dim, bias=False)
         self.facts = nn.Sequential(nn.Linear(9, dim), nn.GELU(), nn.Linear(dim, dim))
         self.stack = Stack([Block(dim, Attention(dim, heads, rope=Rope(dim // heads))) for _ in range(depth)])
@@ -117,7 +133,7 @@ class Narrator(nn.Module):
         """Evidence as input tokens (B, K, dim)."""
         score = evidence.score_BK1.clamp(-10, 10) / 5
         facts = [evidence.place_BK4, evidence.time_BK2 / 4, score, evidence.order_BK1, evidence.asked_BK1]
-        return self.token(evidence.tokens_BKD) + self.match(evidence.words_BKD) + self.facts(torch.cat(facts, -1))
+        return self.token(evidence.names_BKN) + self.match(evidence.words_BKD) + self.facts(torch.cat(facts, -1))
 
     def ask(self, words_BL: Tensor, heard_BLD: Tensor) -> Tensor:
         """Question words as input tokens (B, L, dim)."""

@@ -57,6 +57,18 @@ def test_of_each_frame_its_most_relevant_tokens_are_kept_in_their_order():
         assert torch.equal(out.tokens[0, 2 * t : 2 * t + 2], seq.tokens[0, 4 * t + best])
 
 
+def test_which_tokens_of_a_frame_are_kept_can_be_ranked_by_something_else():
+    seq = film(T=12)
+    memory = Shortlist(first_channel, 6, per_frame=2, margin=0, rank=lambda seq: seq.tokens[..., 1])
+    memory.write(seq)
+    out = memory.read(6)
+    times = out.span[0, ::2, 0]
+    assert times.tolist() == chosen_with_hindsight(seq, 3, 0)
+    for n, t in enumerate((times * 2).long().tolist()):
+        best = seq.tokens[0, 4 * t : 4 * t + 4, 1].topk(2).indices.sort().values
+        assert torch.equal(out.tokens[0, 2 * n : 2 * n + 2], seq.tokens[0, 4 * t + best])
+
+
 def test_what_is_irrelevant_costs_nothing_but_a_few_frames_stay():
     memory = Shortlist(first_channel, 200, margin=0, threshold=2.0, least=3)
     memory.write(film())

@@ -85,6 +85,13 @@ def test_a_fingerprint_moves_with_code_and_not_with_words(monkeypatch):
     _imported.cache_clear()
 
 
+def test_a_fingerprint_moves_with_the_weights_that_code_names(monkeypatch):
+    eyes, rope = HOUSE / "vlm" / "eyes.py", HOUSE / "positions" / "rope.py"
+    before = fingerprint(eyes), fingerprint(rope)
+    monkeypatch.setattr(type(eyes), "read_bytes", lambda self: b"retrained")
+    assert fingerprint(eyes) != before[0] and fingerprint(rope) == before[1]
+
+
 @pytest.fixture
 def paper(monkeypatch):
     """A paper that measures nothing much, in the place of a built one."""

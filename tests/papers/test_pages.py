@@ -1,5 +1,6 @@
 """The pages about papers are made from cards, imports and results, and stand as they were made."""
 
+import re
 from pathlib import Path
 
 from seefar.papers import _pages
@@ -34,7 +35,16 @@ def test_pages_of_papers_that_are_gone_are_removed(tmp_path):
     assert not old.exists() and (tmp_path / "docs" / "papers.md").exists()
 
 
-def test_curves_become_tables_and_other_figures_lines():
-    curve = {"8": {"mean": 0.5, "low": 0.4, "high": 0.6, "values": [0.5]}}
-    assert _pages.figure_table({"ours": curve})[-1] == "| ours | 0.5 (0.4 to 0.6) |"
-    assert _pages.figure_table({"ratio": 3}) == [str({"ratio": 3})]
+def test_every_picture_that_a_page_shows_is_there():
+    folder = ROOT / "docs" / "papers"
+    shown = {
+        name for page in folder.glob("*.md") for name in re.findall(r"^!\[.*\]\((.+\.svg)\)$", page.read_text(), re.M)
+    }
+    assert shown == {picture.name for picture in folder.glob("*.svg")} and shown
+
+
+def test_pictures_are_drawn_where_points_are_numbers(tmp_path):
+    _pages.write(tmp_path / "docs", ROOT / "results")
+    again = {path.name: path.read_bytes() for path in (tmp_path / "docs" / "papers").glob("*.svg")}
+    _pages.write(tmp_path / "docs", ROOT / "results")
+    assert again == {path.name: path.read_bytes() for path in (tmp_path / "docs" / "papers").glob("*.svg")}

@@ -2,17 +2,18 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
 from seefar.synthetic.questions import vocabulary
-from seefar.training.lessons import _within, lesson_batch, lesson_loss, lessons
+from seefar.training.lessons import _within, lesson_batch, lesson_loss, lessons, misnamed, on_shapes
 from seefar.training.pico import Course, make, watch
-from seefar.training.relevance import Supervised, relevance_batch, relevance_loss
+from seefar.training.relevance import relevance_batch, relevance_loss
 from seefar.training.worlds import reels
 from seefar.vlm.pico import Pico
 from seefar.vlm.text import Words
-from seefar.vlm.tiny import FrameText, Narrator
+from seefar.vlm.tiny import Evidence, FrameText, Narrator
 
 WORDS = Words(vocabulary())
 
@@ -30,7 +31,7 @@ def test_what_may_be_pointed_at_is_inside_the_span_or_next_to_it():
 
 
 def test_a_batch_is_made_from_its_step_alone_and_labels_are_the_truth(films):
-    batch = relevance_batch(films, WORDS, frames=40, queries=16)
+    batch = relevance_batch(films, WORDS, (4, 7), frames=40, queries=16)
     first, again, other = batch(3), batch(3), batch(4)
     assert all(torch.equal(first[key], again[key]) for key in first)
     assert not torch.equal(first["frames"], other["frames"])
@@ -39,7 +40,7 @@ def test_a_batch_is_made_from_its_step_alone_and_labels_are_the_truth(films):
 
 def test_the_relevance_loss_falls_on_one_batch(films):
     torch.manual_seed(0)
-    model, data = Supervised(FrameText(len(WORDS))), relevance_batch(films, WORDS, frames=40, queries=16)(0)
+    model, data = FrameText(len(WORDS)), relevance_batch(films, WORDS, (4, 7), frames=40, queries=16)(0)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
     losses = []
     for _ in range(12):
@@ -49,6 +50,48 @@ def test_the_relevance_loss_falls_on_one_batch(films):
         optimizer.step()
         losses.append(value.item())
     assert losses[-1] < 0.7 * losses[0]
+
+
+def test_what_an_alteration_makes_unsure_is_not_taught(films):
+    plain, changed = (
+        relevance_batch(films, WORDS, (4, 7), frames=80, queries=24, alter=share)(0) for share in (0, 0.45)
+    )
+    assert not plain["labels"].isnan().any() and plain["labels"].shape == changed["labels"].shape
+    unknown = changed["labels"].isnan()
+    assert 0.05 < unknown.float().mean() < 0.9
+    same = (plain["frames"] == changed["frames"]).flatten(1).all(1)
+    assert 0.05 < same.float().mean() < 0.95 and not unknown[:, same].any()
+    assert torch.equal(plain["named"][:, same], changed["named"][:, same])
+    model = FrameText(len(WORDS))
+    value, figures = relevance_loss(model, changed)
+    value.backward()
+    assert torch.isfinite(value) and 0 <= figures["shape"] <= 1
+
+
+def test_frames_are_misnamed_whole_and_as_often_as_asked():
+    generator = torch.Generator().manual_seed(0)
+    frame = torch.arange(400).repeat_interleave(3)
+    names = torch.zeros(1, 1200, 31)
+    names[..., [2, 11, 22, 29]] = 1  # a yellow triangle with the number 4, not squashed
+    names[0, :300, 2], names[0, :300, 8] = 0, 1  # these hold nothing
+    blank = torch.randn(1, 1200, 1, generator=generator)
+    evidence = Evidence(names, *[blank] * 6, frame[None], torch.ones(1, 1200, dtype=torch.bool))
+    slips = {"colour": 0.0, "shape": 0.0, "number": 0.5, "squashed": 0.0}
+    got = misnamed(evidence, np.random.default_rng(0), slips).names_BKN[0]
+    assert torch.equal(got[:300], names[0, :300]) and torch.equal(got[:, :18], names[0, :, :18])
+    torch.testing.assert_close(got.sum(-1), names[0].sum(-1))
+    other = (got[300:, 22] < 0.5).reshape(-1, 3)
+    assert (other.all(1) | ~other.any(1)).all() and 0.35 < other.float().mean() < 0.55
+
+
+def test_scenery_is_pointed_at_only_where_no_shape_is_shown():
+    names = torch.zeros(1, 4, 31)
+    names[0, :, 17] = torch.tensor([0.1, 0.9, 0.2, 1.0])
+    rest = [torch.zeros(1, 4, 1)] * 6
+    evidence = Evidence(names, *rest, torch.zeros(1, 4, dtype=torch.int64), torch.ones(1, 4, dtype=torch.bool))
+    ask = torch.tensor
+    assert on_shapes(ask([True, True, False, False]), evidence).tolist() == [True, False, False, False]
+    assert on_shapes(ask([False, True, False, True]), evidence).tolist() == [False, True, False, True]
 
 
 def test_a_lesson_rewards_pointing_inside_its_span_alone(films):
@@ -70,9 +113,7 @@ def test_a_lesson_rewards_pointing_inside_its_span_alone(films):
 
 @pytest.mark.slow
 def test_the_whole_course_runs_stops_and_goes_on(tmp_path):
-    course = Course(
-        films=2, drills=1, film_steps=2, drill_steps=2, card_steps=2, lesson_steps=2, last_steps=2, lessons_a_step=4
-    )
+    course = Course(films=2, drills=1, eye_steps=2, lesson_steps=2, lessons_a_step=4)
     figures = make(tmp_path, tmp_path / "pico.safetensors", course)
     first = Pico.load(tmp_path / "pico.safetensors")
     make(tmp_path, tmp_path / "again.safetensors", course)

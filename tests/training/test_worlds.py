@@ -22,7 +22,7 @@ def test_a_scene_shows_what_is_on_screen_then_and_nothing_else():
 
 
 def test_half_named_looks_match_either_half():
-    shown = Scene((Thing("red", "star", None, False, (0.5, 0.5)),), (("word", "harbor"),))
+    shown = Scene((Thing("red", "star", None, False, (0.5, 0.5), 0.2),), (("word", "harbor"),))
     assert shown.shows((None, "star")) and shown.shows(("red", None)) and shown.shows(("word", "harbor"))
     assert not shown.shows(("red", "ring")) and not shown.shows(("photograph", "harbor"))
 

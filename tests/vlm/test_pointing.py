@@ -37,14 +37,16 @@ def test_evidence_knows_its_neighbours_in_time(nets):
 
 
 @torch.inference_mode()
-def test_a_tokens_word_is_the_one_it_answers_best(nets):
+def test_a_token_comes_with_its_names_and_the_word_it_answers_best(nets):
     eyes, _ = nets
-    code, heard, evidence = some_evidence(eyes, [1.0, 2.0])
-    _, worth = eyes.hear(code[None])
-    logits = eyes.relevance(evidence.tokens_BKD[0], heard[None], worth)[0]
+    seq = VisualSequence.of_grid(torch.randn(1, 2, *eyes.grid, 128), torch.tensor([1.0, 2.0]))
+    heard, worth = eyes.hear(torch.tensor([WORDS.encode("when red star")]))
+    evidence = gather_evidence(eyes, seq, heard[0], worth[0])
+    logits = eyes.relevance(seq.tokens[0], heard, worth)[0]
+    torch.testing.assert_close(evidence.names_BKN[0], eyes.name(seq.tokens[0]))
     for k in range(logits.shape[1]):
         best = int(logits[:, k].argmax())
-        assert torch.equal(evidence.words_BKD[0, k], heard[best])
+        assert torch.equal(evidence.words_BKD[0, k], heard[0, best])
         assert float(evidence.score_BK1[0, k, 0]) == pytest.approx(float(logits[best, k]), abs=1e-5)
 
 

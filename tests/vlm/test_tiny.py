@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from seefar.vlm.tiny import FrameText
+from seefar.vlm.tiny import NAMES, FrameText
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +30,16 @@ def test_a_word_is_heard_with_those_before_it_alone(eyes):
     assert torch.equal(a[:, :3], b[:, :3]) and torch.equal(wa[:, :3], wb[:, :3])
     assert not torch.allclose(a[:, 3], b[:, 3])
     assert not torch.allclose(eyes.hear(torch.tensor([[12, 8, 9, 10]]))[0][:, 3], a[:, 3])
+
+
+@torch.inference_mode()
+def test_the_names_of_a_token_are_one_distribution_for_each_group(eyes):
+    tokens = torch.randn(5, 128)
+    given = eyes.name(tokens).split(list(NAMES.values()), -1)
+    raw = eyes.names(tokens)
+    torch.testing.assert_close(torch.stack([group.sum(-1) for group in given], -1), torch.ones(5, len(NAMES)))
+    torch.testing.assert_close(given[1].log().diff(), raw[:, 9:18].diff())
+    torch.testing.assert_close(eyes.held(tokens), given[1][:, :-1].sum(-1))
 
 
 def test_padding_can_never_be_the_best_word(eyes):
