@@ -1,4 +1,4 @@
-"""Image and video encoders, made of embeds, positions and mixers."""
+"""Image and video encoders and models of sequences, made of embeds, positions and mixers."""
 
 from seefar.backbones.attention_pool import AttentionPool as AttentionPool
 from seefar.backbones.official import class_apart as class_apart
@@ -8,4 +8,5 @@ from seefar.backbones.plain import Plain as Plain
 from seefar.backbones.resnet import ResNetBlock as ResNetBlock
 from seefar.backbones.resnet import ResNetDecoder as ResNetDecoder
 from seefar.backbones.resnet import ResNetEncoder as ResNetEncoder
+from seefar.backbones.sequence import SequenceModel as SequenceModel
 from seefar.backbones.vit import vit as vit

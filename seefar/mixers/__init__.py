@@ -18,6 +18,8 @@ from seefar.mixers.dplr import StateSpaceState as StateSpaceState
 from seefar.mixers.gated_recurrence import GatedRecurrence as GatedRecurrence
 from seefar.mixers.gated_recurrence import GatedRecurrenceState as GatedRecurrenceState
 from seefar.mixers.layer_memory import LayerMemory as LayerMemory
+from seefar.mixers.pattern import MLP as MLP
+from seefar.mixers.pattern import column as column
 from seefar.mixers.post_norm import PostNorm as PostNorm
 from seefar.mixers.s4 import S4 as S4
 from seefar.mixers.s4 import S4D as S4D
