@@ -43,10 +43,15 @@ bench: .venv/ready  ## every bench; writes results/, then the tables of README.m
 	$(BIN)/seefar bench needle
 	$(BIN)/seefar bench ask
 	$(BIN)/seefar bench read
+	$(BIN)/seefar bench layers
+	$(BIN)/seefar bench forms
+	$(BIN)/seefar bench convs
+	$(BIN)/seefar bench decode
+	$(BIN)/seefar bench mixers
 	$(MAKE) docs
 
 docs: .venv/ready papers  ## write the figures of results/ into README.md and docs/
-	$(RUN) seefar.evals.readme README.md
+	$(RUN) seefar.evals.readme README.md docs/which-mixer.md
 
 papers: .venv/ready  ## the table and pages of all papers, from cards, imports and results/
 	$(RUN) seefar.papers._pages

@@ -28,8 +28,13 @@ OPTIONS = {
     "bench needle": ["--out", "--quick"],
     "bench ask": ["--out", "--quick"],
     "bench ops": ["--out", "--quick"],
+    "bench decode": ["--out", "--quick"],
     "bench ingest": ["--out", "--quick"],
     "bench read": ["--out", "--quick"],
+    "bench mixers": ["--out", "--quick"],
+    "bench layers": ["--out", "--quick"],
+    "bench forms": ["--out", "--quick"],
+    "bench convs": ["--out", "--quick"],
     "paper list": ["--built", "--json", "--results"],
     "paper show": ["--results"],
     "paper claim": ["--results", "--scale"],
@@ -268,7 +273,7 @@ def test_a_real_interrupt_of_a_real_process_is_130_within_seconds():
     assert "Stopped" in said and "Traceback" not in said
 
 
-BENCHES = ["needle", "ask", "ops", "ingest", "read"]
+BENCHES = ["needle", "ask", "ops", "decode", "ingest", "read", "mixers"]
 
 
 @pytest.mark.parametrize("quick", [False, True])

@@ -10,7 +10,7 @@ import seefar
 HOUSE = Path(seefar.__file__).parent
 FLOORS = (
     "sequence ops",
-    "media synthetic positions decoding testing",
+    "media synthetic positions decoding hf testing",
     "embed mixers",
     "backbones compress memory distributed",
     "vlm synthesis brain",

@@ -1,6 +1,7 @@
 """Image and video encoders and models of sequences, made of embeds, positions and mixers."""
 
 from seefar.backbones.attention_pool import AttentionPool as AttentionPool
+from seefar.backbones.decimated import decimate as decimate
 from seefar.backbones.official import class_apart as class_apart
 from seefar.backbones.official import load_official as load_official
 from seefar.backbones.packed import Packed as Packed

@@ -151,45 +151,32 @@ def run_doctor(
 STOPPED_BENCH = "Stopped. Figures of this bench were not written; those of finished ones stand."
 
 
-@bench.command("needle")
-@verb(STOPPED_BENCH)
-def bench_needle(quick: Quick = False, out: Out = Path("results")) -> None:
-    """How often a picture shown for a moment is found, by depth and length of the film; leaves needle.png."""
-    _bench("needle", out, quick)
+BENCHES = {
+    "needle": "How often a picture shown for a moment is found, by depth and length of the film; leaves needle.png.",
+    "ask": "How well pico answers about films of an hour, against its controls at the same budget.",
+    "ops": "How fast the scans are, beside other people's, in one process.",
+    "decode": "What the attention of the next token costs behind a long cache: picked keys beside all (a minute).",
+    "ingest": "How fast films are read, beside plain PyAV.",
+    "read": "How well reader answers about lectures and screen recordings of an hour.",
+    "layers": "How fast whole Mamba layers are, beside those of transformers with the same weights.",
+    "forms": "From how many tokens on attention by sums is faster than by pairs, and by how much at 65,536.",
+    "convs": "How fast causal dilated convolutions are, beside one convolution of PyTorch a level.",
+    "mixers": "What each mixer recalls and costs, by the length of the sequence (half an hour).",
+}
+"""Name of a bench -> what it tells."""
 
 
-@bench.command("ask")
-@verb(STOPPED_BENCH)
-def bench_ask(quick: Quick = False, out: Out = Path("results")) -> None:
-    """How well pico answers about films of an hour, against its controls at the same budget."""
-    _bench("ask", out, quick)
+def _add_bench(name: str, tells: str) -> None:
+    @bench.command(name, help=tells)
+    @verb(STOPPED_BENCH)
+    def measure(quick: Quick = False, out: Out = Path("results")) -> None:
+        from seefar.cli.bench import run
+
+        run(name, out, quick)
 
 
-@bench.command("ops")
-@verb(STOPPED_BENCH)
-def bench_ops(quick: Quick = False, out: Out = Path("results")) -> None:
-    """How fast the scans are, beside other people's, in one process."""
-    _bench("ops", out, quick)
-
-
-@bench.command("ingest")
-@verb(STOPPED_BENCH)
-def bench_ingest(quick: Quick = False, out: Out = Path("results")) -> None:
-    """How fast films are read, beside plain PyAV."""
-    _bench("ingest", out, quick)
-
-
-@bench.command("read")
-@verb(STOPPED_BENCH)
-def bench_read(quick: Quick = False, out: Out = Path("results")) -> None:
-    """How well reader answers about lectures and screen recordings of an hour."""
-    _bench("read", out, quick)
-
-
-def _bench(name: str, folder: Path, quick: bool) -> None:
-    from seefar.cli.bench import run
-
-    run(name, folder, quick)
+for _name, _tells in BENCHES.items():
+    _add_bench(_name, _tells)
 
 
 Results = Annotated[Path, typer.Option("--results", help="Folder of the result files.", file_okay=False)]

@@ -10,7 +10,7 @@ from typing import Any
 from seefar.cli.terminal import aside, out, progress_bars
 from seefar.evals.readme import MODULES
 
-TELLS = ("ask", "needle", "read")
+TELLS = ("ask", "needle", "read", "mixers")
 """Benches that report their progress; the others take seconds, and a bar would disturb what they time."""
 
 
@@ -40,17 +40,25 @@ def run(name: str, folder: Path, quick: bool) -> None:
 
 def small(name: str) -> dict[str, Any]:
     """Arguments with which a bench takes about a minute."""
+    from seefar.evals.race import Probe
+
+    probe = Probe(copy_mib=16, product=256)
     if name == "ops":
         from seefar.evals.bench_ops import Sizes
 
-        return {
-            "repeats": 1,
-            "sizes": Sizes(tokens=512, channels=64, attention_tokens=(256,), copy_mib=16, product=256),
-        }
+        return {"repeats": 1, "sizes": Sizes(tokens=512, channels=64, attention_tokens=(256,), probe=probe)}
+    if name == "forms":
+        from seefar.evals.bench_forms import FormSizes
+
+        return {"repeats": 1, "sizes": FormSizes(widths=(16,), far=8192, near=(512, 1024, 2048)), "probe": probe}
     quick: dict[str, dict[str, Any]] = {
         "ask": {"films": 1, "minutes": 3, "memory": False},
         "needle": {"lengths": (60, 120), "films": 1, "extra": ()},
         "read": {"films": (("lecture", 201),), "minutes": 2},
         "ingest": {"minutes": 0.5},
+        "layers": {"repeats": 1, "tokens": 512, "probe": probe},
+        "convs": {"repeats": 1, "tokens": 1024, "probe": probe},
+        "decode": {"repeats": 1, "lengths": (1024, 4096), "heads": 2, "probe": probe},
+        "mixers": {"seeds": 1, "steps": 20, "pairs": (2, 4, 8), "lengths": (256, 512, 1024), "ages": (256, 1024, 4096)},
     }
     return quick[name]

@@ -37,10 +37,16 @@ def gathered_attention(q: Tensor, k: Tensor, v: Tensor, ranks: Ranks, *, causal:
     if not q.ndim == k.ndim == v.ndim == 4 or k.shape[:3] != v.shape[:3] or q.shape[2] != k.shape[2]:
         shapes = f"q {tuple(q.shape)}, k {tuple(k.shape)}, v {tuple(v.shape)}"
         raise ValueError(f"gathered_attention: needs q (B, H, N, d), k (B, Hkv, N, d), v (B, Hkv, N, dv), got {shapes}")
-    everything = _Gather.apply(torch.cat([k, v], -1), ranks)  # (ranks, B, Hkv, N, d + dv)
+    everything = gather(torch.cat([k, v], -1), ranks)  # (ranks, B, Hkv, N, d + dv)
     seen = everything[: ranks.rank + 1] if causal else everything
     keys, values = seen.movedim(0, 2).flatten(2, 3).split([k.shape[3], v.shape[3]], -1)
     return attention(q, keys, values, causal=causal)
+
+
+def gather(x: Tensor, ranks: Ranks) -> Tensor:
+    """x of every rank, (ranks, *x.shape); the gradient of x is the sum of what all ranks have to say about it."""
+    everything: Tensor = _Gather.apply(x, ranks)
+    return everything
 
 
 class _Gather(torch.autograd.Function):

@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from seefar.distributed.lost import RankLost
 from seefar.distributed.ranks import Ranks
 
 Where = Literal["processes", "threads"]
@@ -41,6 +42,7 @@ def on_ranks(
     Raises:
         ValueError: no rank, or an unknown ``where``.
         Exception: what the work of a rank raised; from a process as ``torch.multiprocessing.ProcessRaisedException``.
+        RankLost: a process died; the others are ended.
     """
     if world < 1:
         raise ValueError(f"on_ranks: at least one rank is needed, got {world}")
@@ -50,7 +52,12 @@ def on_ranks(
     if where != "processes":
         raise ValueError(f"on_ranks: where must be 'processes' or 'threads', got {where!r}")
     with tempfile.TemporaryDirectory() as folder:
-        mp.start_processes(_process, (world, folder, limit, work, args), nprocs=world, start_method="spawn")
+        try:
+            mp.start_processes(_process, (world, folder, limit, work, args), nprocs=world, start_method="spawn")
+        except mp.ProcessExitedException as error:
+            how = error.signal_name or f"exit code {error.exit_code}"
+            died = f"rank {error.error_index} of {world} died ({how}); the others were ended"
+            raise RankLost(f"on_ranks: {died}", (error.error_index,)) from error
         return [torch.load(_result(folder, rank), weights_only=False) for rank in range(world)]
 
 
@@ -63,7 +70,7 @@ def _threads(world: int, limit: timedelta, work: Callable[..., Any], args: tuple
 
     def run(rank: int) -> Any:
         try:
-            return work(Ranks(groups[rank]), *args)
+            return work(Ranks(groups[rank], limit.total_seconds()), *args)
         except Exception as error:
             errors.append(error)
             # without its group the other ranks lose the connection now, instead of waiting for one that never comes
@@ -84,7 +91,7 @@ def _process(
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world, timeout=limit)
     try:
-        torch.save(work(Ranks(), *args), _result(folder, rank))
+        torch.save(work(Ranks(seconds=limit.total_seconds()), *args), _result(folder, rank))
         dist.barrier()
     finally:
         dist.destroy_process_group()

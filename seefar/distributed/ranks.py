@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from seefar.distributed.lost import Bounded
+
+LONGEST = 512  # letters of what a rank says when ranks disagree
 
 
 @dataclass
@@ -34,9 +39,7 @@ class Pending:
         finish: is applied to ``out`` at last.
     """
 
-    def __init__(
-        self, work: Sequence[dist.Work], out: Tensor, finish: Callable[[Tensor], Tensor] | None = None
-    ) -> None:
+    def __init__(self, work: Sequence[Bounded], out: Tensor, finish: Callable[[Tensor], Tensor] | None = None) -> None:
         self.work, self.out, self.finish = work, out, finish
 
     def wait(self) -> Tensor:
@@ -51,8 +54,13 @@ class Ranks:
 
     Every operation starts at once and is waited for later, so that a rank can compute in between.
 
+    When a rank dies, every other one gets a ``RankLost`` that names it, within a second of needing it; a rank that
+    lives but does not answer is given ``seconds``. The group is of no use afterwards.
+
     Args:
-        group: of torch.distributed; the default group when left out. Gloo or NCCL.
+        group: of torch.distributed, such as ``mesh.get_group("sequence")`` of a DeviceMesh; the default group when left
+            out. Gloo or NCCL.
+        seconds: after which a rank that waits for another gives up; NCCL keeps its own time.
 
     Attributes:
         traffic: what this rank has sent since the last ``take``.
@@ -61,7 +69,7 @@ class Ranks:
         RuntimeError: there is no default group yet.
     """
 
-    def __init__(self, group: dist.ProcessGroup | None = None) -> None:
+    def __init__(self, group: dist.ProcessGroup | None = None, seconds: float = 300.0) -> None:
         if group is None:
             if not dist.is_initialized():
                 raise RuntimeError(
@@ -72,6 +80,7 @@ class Ranks:
         assert group is not None
         self.group = group
         self.rank, self.world = group.rank(), group.size()
+        self.seconds = seconds
         self.traffic = Traffic()
 
     def all_gather(self, x: Tensor) -> Pending:
@@ -79,7 +88,7 @@ class Ranks:
         x = x.detach().contiguous()
         out = x.new_empty((self.world, *x.shape))
         self._count((self.world - 1) * x.nbytes)
-        return Pending([dist.all_gather(list(out.unbind()), x, group=self.group, async_op=True)], out)
+        return Pending([self._start(lambda: dist.all_gather(list(out.unbind()), x, self.group, async_op=True))], out)
 
     def reduce_scatter(self, x: Tensor) -> Pending:
         """The sum over ranks of their x[rank], where x is (world, ...)."""
@@ -89,7 +98,8 @@ class Ranks:
         out = torch.empty_like(x)
         self._count((self.world - 1) * x[0].nbytes)
         # summed here: gloo's own reduce-scatter is an all-reduce inside and sends twice as much
-        work = dist.all_to_all(list(out.unbind()), list(x.unbind()), group=self.group, async_op=True)
+        pieces = list(x.unbind())
+        work = self._start(lambda: dist.all_to_all(list(out.unbind()), pieces, self.group, async_op=True))
         return Pending([work], out, lambda pieces: pieces.sum(0))
 
     def send(self, x: Tensor, to: int) -> Pending:
@@ -97,16 +107,12 @@ class Ranks:
         x = x.detach().contiguous()
         self.traffic.messages += 1
         self.traffic.sent += x.nbytes
-        work = dist.isend(x, group=self.group, group_dst=to)
-        assert work is not None
-        return Pending([work], x)
+        return Pending([self._start(lambda: dist.isend(x, group=self.group, group_dst=to), to)], x)
 
     def receive(self, like: Tensor, source: int) -> Pending:
         """What the source sends, in the shape and dtype of ``like``."""
         out = torch.empty_like(like, memory_format=torch.contiguous_format)
-        work = dist.irecv(out, group=self.group, group_src=source)
-        assert work is not None
-        return Pending([work], out)
+        return Pending([self._start(lambda: dist.irecv(out, group=self.group, group_src=source), source)], out)
 
     def around(self, x: Tensor) -> Iterator[tuple[int, Tensor]]:
         """Every rank's x by way of a ring: (rank it belongs to, x), its own first, then that of the rank before it.
@@ -114,20 +120,11 @@ class Ranks:
         The next piece is under way while the caller works on the one it holds.
         """
         for step in range(self.world):
-            coming = self._turn(x) if step < self.world - 1 else Pending([], x)
+            coming = self.turn(x) if step < self.world - 1 else Pending([], x)
             yield (self.rank - step) % self.world, x
             x = coming.wait()
 
-    def barrier(self) -> None:
-        """Return when every rank has come here; not counted."""
-        dist.barrier(group=self.group)
-
-    def take(self) -> Traffic:
-        """What was sent since the last call, and count from zero again."""
-        traffic, self.traffic = self.traffic, Traffic()
-        return traffic
-
-    def _turn(self, x: Tensor) -> Pending:
+    def turn(self, x: Tensor) -> Pending:
         """x to the next rank, and that of the rank before; odd ranks receive first, or NCCL would stand still."""
         after, before = (self.rank + 1) % self.world, (self.rank - 1) % self.world
         if self.rank % 2:
@@ -135,6 +132,42 @@ class Ranks:
         else:
             going, coming = self.send(x, after), self.receive(x, before)
         return Pending([*coming.work, *going.work], coming.out)
+
+    def agree(self, caller: str, like: Tensor, **facts: object) -> None:
+        """All ranks must come with the same facts, or each of them gets the error; eight bytes each, not counted.
+
+        Args:
+            caller: for the message.
+            like: a tensor on the device that the ranks talk through.
+            facts: whatever has a ``repr``.
+
+        Raises:
+            ValueError: they differ; says what each rank came with.
+        """
+        if self.world == 1:
+            return
+        text, kept = repr(facts).encode(), self.take()
+        own = int.from_bytes(sha256(text).digest()[:8], "big", signed=True)
+        try:
+            if len(self.all_gather(torch.tensor([own], device=like.device)).wait().unique()) == 1:
+                return
+            letters = torch.tensor(list(text[:LONGEST].ljust(LONGEST)), dtype=torch.uint8, device=like.device)
+            said = [bytes(row).decode(errors="replace").strip() for row in self.all_gather(letters).wait().tolist()]
+        finally:
+            self.traffic = kept
+        raise ValueError(f"{caller}: ranks disagree: " + "; ".join(f"rank {r} {each}" for r, each in enumerate(said)))
+
+    def barrier(self) -> None:
+        """Return when every rank has come here; not counted."""
+        self._start(lambda: dist.barrier(group=self.group, async_op=True)).wait()
+
+    def take(self) -> Traffic:
+        """What was sent since the last call, and count from zero again."""
+        traffic, self.traffic = self.traffic, Traffic()
+        return traffic
+
+    def _start(self, post: Callable[[], dist.Work | None], peer: int | None = None) -> Bounded:
+        return Bounded(post, self.group, peer, self.seconds)
 
     def _count(self, nbytes: int) -> None:
         self.traffic.collectives += 1

@@ -12,12 +12,8 @@ Bt batch, N tokens, D channels, S states, H heads, d width of a head.
 
 from __future__ import annotations
 
-import os
-import platform
-import re
-import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
@@ -28,12 +24,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention, silu, softplus
 
+from seefar.evals.race import PROBE, Contender, Probe, against_limit, limits_of, machine_now, race, ratios
 from seefar.ops.attention import attention
 from seefar.ops.linear_scan import linear_scan
 from seefar.ops.selective_scan import selective_scan
 from seefar.vlm.answer import peak_bytes
-
-Contender = Callable[..., Tensor]
 
 # Vector instructions for each (token, channel, state), counted from the kernels: the forward needs 11 for the power of
 # two and 7 around it; the backward runs the forward again without its readout and adds 8.
@@ -52,8 +47,7 @@ class Sizes:
     heads: int = 8
     head_width: int = 64
     window: int = 256
-    copy_mib: int = 256
-    product: int = 2048
+    probe: Probe = PROBE
 
 
 FULL = Sizes()
@@ -76,9 +70,9 @@ def run(threads: int = 2, repeats: int = 5, *, sizes: Sizes = FULL) -> dict[str,
     torch.set_num_threads(threads)
     try:
         started = time.time()
-        limits = _limits(sizes)
+        limits = limits_of(sizes.probe)
         result: dict[str, Any] = {
-            "machine": _machine(threads),
+            "machine": machine_now(threads),
             "sizes": asdict(sizes) | {"attention_tokens": list(sizes.attention_tokens)},
             "repeats": repeats,
             "limits": limits,
@@ -120,86 +114,6 @@ def table(result: Mapping[str, Any]) -> str:
     machine = result["machine"]
     lines += ["", f"{machine['cpu']}, {machine['threads']} threads, torch {machine['torch']}, {machine['date']}."]
     return "\n".join(lines)
-
-
-def _machine(threads: int) -> dict[str, Any]:
-    listing = Path("/proc/cpuinfo")
-    named = re.search(r"model name\s*: (.*)", listing.read_text()) if listing.exists() else None
-    return {
-        "cpu": named[1] if named else platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "threads": threads,
-        "load": [round(x, 2) for x in os.getloadavg()],
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "date": time.strftime("%Y-%m-%d"),
-    }
-
-
-def _limits(sizes: Sizes) -> dict[str, float]:
-    """Bytes a second of a copy (read plus write) and floating operations a second of a float32 matrix product."""
-    source = torch.ones(sizes.copy_mib * 2**18)
-    target = torch.empty_like(source).copy_(source)
-    square = torch.randn(sizes.product, sizes.product)
-    copy = min(_seconds(lambda: target.copy_(source)) for _ in range(5))
-    product = min(_seconds(lambda: square @ square) for _ in range(5))
-    return {"copy_bytes": 2 * 4 * source.numel() / copy, "flops": 2 * sizes.product**3 / product}
-
-
-def _limit(seconds: float, moved_bytes: float, operations: float, limits: Mapping[str, float]) -> dict[str, Any]:
-    """``operations`` are fused multiply-adds, or instructions as dear as one."""
-    bounds = {"bytes": moved_bytes / limits["copy_bytes"], "arithmetic": 2 * operations / limits["flops"]}
-    binding = max(bounds, key=lambda name: bounds[name])
-    return {
-        "bytes": moved_bytes,
-        "operations": operations,
-        "bytes_bound_seconds": bounds["bytes"],
-        "arithmetic_bound_seconds": bounds["arithmetic"],
-        "binding": binding,
-        "bound_seconds": bounds[binding],
-        "fraction": bounds[binding] / seconds,
-    }
-
-
-def _seconds(action: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
-
-
-def _race(
-    contenders: Mapping[str, Contender], inputs: Sequence[Tensor], repeats: int, forward_only: str = ""
-) -> dict[str, dict[str, float]]:
-    """Median seconds of each contender, forward and (but for one) forward plus backward, taking turns."""
-
-    def forward(contender: Contender) -> None:
-        with torch.no_grad():
-            contender(*inputs)
-
-    def both(contender: Contender) -> None:
-        leaves = [value.detach().requires_grad_() for value in inputs]
-        out = contender(*leaves)
-        out.backward(torch.ones_like(out))
-
-    turns: dict[str, dict[str, list[float]]] = {name: {} for name in contenders}
-    for turn in range(repeats + 1):
-        for name, contender in contenders.items():
-            for key, action in {"forward": forward, "both": both}.items():
-                if key == "both" and name == forward_only:
-                    continue
-                start = time.perf_counter()
-                action(contender)
-                if turn > 0:  # the first turn compiles and warms up
-                    turns[name].setdefault(key, []).append(time.perf_counter() - start)
-    return {name: {key: statistics.median(values) for key, values in each.items()} for name, each in turns.items()}
-
-
-def _ratios(times: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
-    """How many times as long every other contender takes."""
-    ours = times["seefar"]
-    return {
-        n: {key: each[key] / ours[key] for key in each if key in ours} for n, each in times.items() if n != "seefar"
-    }
 
 
 def _scan_inputs(sizes: Sizes) -> list[Tensor]:
@@ -255,9 +169,9 @@ def _selective_scan(sizes: Sizes, repeats: int, threads: int, limits: Mapping[st
     inputs = _scan_inputs(sizes)
     contenders = {"seefar": _ours, "mambapy parallel scan": _mambapy, "transformers scan": _transformers}
     # The backward of a slice fills a whole tensor with zeros: transformers' loop would do so 8192 times, for minutes.
-    times = _race(contenders, inputs, repeats, forward_only="transformers scan")
+    times = race(contenders, inputs, repeats, forward_only="transformers scan")
     x = torch.randn(1, sizes.tokens, sizes.channels // 2, generator=torch.Generator().manual_seed(1))
-    whole = _race(_mixers(sizes), [x], max(1, repeats // 2), forward_only="transformers Mamba mixer")
+    whole = race(_mixers(sizes), [x], max(1, repeats // 2), forward_only="transformers Mamba mixer")
     peaks = {name: _peak_in_new_process(name, sizes, threads) for name in ("seefar", "mambapy parallel scan")}
     N, D, S = sizes.tokens, sizes.channels, sizes.states
     forward_bytes = 4.0 * (3 * N * D + 2 * N * S)
@@ -265,14 +179,14 @@ def _selective_scan(sizes: Sizes, repeats: int, threads: int, limits: Mapping[st
     work = float(N * D * S)
     return {
         "times": times,
-        "ratios": _ratios(times),
-        "whole_mixer": {"times": whole, "ratios": _ratios(whole)},
+        "ratios": ratios(times),
+        "whole_mixer": {"times": whole, "ratios": ratios(whole)},
         "peak_bytes": {name: peak["bytes"] for name, peak in peaks.items()},
         "peak_how": peaks["seefar"]["how"],
         "relative_error": _errors(inputs),
         "limit": {
-            "forward": _limit(times["seefar"]["forward"], forward_bytes, FORWARD_WORK * work, limits),
-            "both": _limit(times["seefar"]["both"], both_bytes, (FORWARD_WORK + BACKWARD_WORK) * work, limits),
+            "forward": against_limit(times["seefar"]["forward"], forward_bytes, FORWARD_WORK * work, limits),
+            "both": against_limit(times["seefar"]["both"], both_bytes, (FORWARD_WORK + BACKWARD_WORK) * work, limits),
         },
     }
 
@@ -299,7 +213,7 @@ def _peak(name: str, sizes: Sizes, threads: int) -> dict[str, Any]:
     """Highest resident size of one forward and backward above that of its inputs, in this process."""
     torch.set_num_threads(threads)
     contender = {"seefar": _ours, "mambapy parallel scan": _mambapy}[name]
-    _race({name: contender}, _scan_inputs(Sizes(tokens=64, channels=64, states=sizes.states)), 1)  # loads and compiles
+    race({name: contender}, _scan_inputs(Sizes(tokens=64, channels=64, states=sizes.states)), 1)  # loads and compiles
     leaves = [value.requires_grad_() for value in _scan_inputs(sizes)]
     weight = torch.ones_like(leaves[0])
     how = "VmHWM of a new process, reset once the inputs exist"
@@ -327,14 +241,14 @@ def _linear_scan(sizes: Sizes, repeats: int, limits: Mapping[str, float]) -> dic
         "seefar without numba": lambda a, b: linear_scan(a, b, backend="blocked"),
         "mambapy parallel scan": mambapy,
     }
-    times = _race(contenders, inputs, repeats)
+    times = race(contenders, inputs, repeats)
     numbers = float(N * D)
     return {
         "times": times,
-        "ratios": _ratios(times),
+        "ratios": ratios(times),
         "limit": {
-            "forward": _limit(times["seefar"]["forward"], 4 * 3 * numbers, numbers, limits),
-            "both": _limit(times["seefar"]["both"], 4 * (3 + 5) * numbers, 3 * numbers, limits),
+            "forward": against_limit(times["seefar"]["forward"], 4 * 3 * numbers, numbers, limits),
+            "both": against_limit(times["seefar"]["both"], 4 * (3 + 5) * numbers, 3 * numbers, limits),
         },
     }
 
@@ -357,7 +271,7 @@ def _attention(sizes: Sizes, N: int, repeats: int, limits: Mapping[str, float]) 
                 q, k, v, attn_mask=m, is_causal=m is None
             ),
         }
-        times = _race(contenders, inputs, repeats)
+        times = race(contenders, inputs, repeats)
         products = H * seen * d  # multiply-adds of one product over the pairs that meet; 2 forward, 5 backward
         tensors = 4.0 * H * N * d
         parts.append(
@@ -365,10 +279,10 @@ def _attention(sizes: Sizes, N: int, repeats: int, limits: Mapping[str, float]) 
                 "tokens": N,
                 "rules": rules,
                 "times": times,
-                "ratios": _ratios(times),
+                "ratios": ratios(times),
                 "limit": {
-                    "forward": _limit(times["seefar"]["forward"], 4 * tensors, 2 * products, limits),
-                    "both": _limit(times["seefar"]["both"], 12 * tensors, 7 * products, limits),
+                    "forward": against_limit(times["seefar"]["forward"], 4 * tensors, 2 * products, limits),
+                    "both": against_limit(times["seefar"]["both"], 12 * tensors, 7 * products, limits),
                 },
             }
         )

@@ -1,4 +1,4 @@
-"""Writes the figures of results/ into README.md, between the marks that ask for them.
+"""Writes the figures of results/ into README.md and pages of docs/, between the marks that ask for them.
 
 A block looks like this, and everything between its marks is replaced::
 
@@ -15,7 +15,18 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-MODULES = {"ask": "ask", "needle": "needle", "read": "read", "ops": "bench_ops", "ingest": "bench_ingest"}
+MODULES = {
+    "ask": "ask",
+    "needle": "needle",
+    "read": "read",
+    "ops": "bench_ops",
+    "ingest": "bench_ingest",
+    "layers": "bench_layers",
+    "forms": "bench_forms",
+    "convs": "bench_convs",
+    "decode": "bench_decode",
+    "mixers": "bench_mixers",
+}
 """Name of a bench -> the file of this room that runs it and prints its table."""
 TABLES = {name: f"seefar.evals.{file}" for name, file in MODULES.items()} | {"pico": "seefar.training.pico"}
 """Name of a block -> the module whose ``table`` prints it."""
@@ -55,11 +66,17 @@ def _table_of(name: str, result: dict[str, Any]) -> str:
     return str(import_module(TABLES[name]).table(result))
 
 
-def main(path: str) -> None:
-    """Rewrites one README in place; the results stand in the folder beside it."""
-    file = Path(path)
-    file.write_text(render(file.read_text(encoding="utf-8"), file.parent / "results"), encoding="utf-8")
+def main(*paths: str, results: str | Path = "results") -> None:
+    """Rewrites pages in place, and draws the pictures that their benches have, beside them."""
+    for file in map(Path, paths):
+        text = file.read_text(encoding="utf-8")
+        file.write_text(render(text, Path(results)), encoding="utf-8")
+        for name in BLOCK.finditer(text):
+            figures = Path(results) / f"bench_{name['name']}.json"
+            module = import_module(TABLES[name["name"]])
+            if hasattr(module, "draw") and figures.is_file():
+                module.draw(json.loads(figures.read_text()), file.parent)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -15,8 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seefar.distributed import Ranks, Traffic
+from seefar.distributed import Ranks, Traffic, collect, deal, on_ranks
+from seefar.distributed.key_gather import gather
+from seefar.distributed.launch import Where
+from seefar.distributed.layout import Layout
 from seefar.evals.protocols import Arm, Curves, Setting, sweep
+from seefar.ops.attention import attention
 
 Attend = Callable[..., Any]
 
@@ -47,6 +51,30 @@ def sweeps(
     }
 
 
+def one_launch(
+    world: int, measure: Callable[..., Any], seeds: Sequence[int], *args: Any, where: Where
+) -> Callable[[int], Sequence[Mapping[str, Mapping[Any, float]]]]:
+    """A ``launch`` for ``sweeps`` that starts the ranks once for all seeds, for to start takes them longer than to run.
+
+    Args:
+        world: number of ranks.
+        measure: ``measure(ranks, seed, *args)``, a function of a module; rank 0 speaks for all.
+        seeds: to measure.
+        args: handed on.
+        where: as in ``on_ranks``.
+    """
+
+    @cache
+    def everything() -> Any:
+        return on_ranks(world, _for_each, measure, tuple(seeds), args, where=where)[0]
+
+    return lambda seed: [everything()[seed]]
+
+
+def _for_each(ranks: Ranks, measure: Callable[..., Any], seeds: tuple[int, ...], args: tuple[Any, ...]) -> Any:
+    return {seed: measure(ranks, seed, *args) for seed in seeds}
+
+
 def traffic(ranks: Ranks, attend: Attend, tensors: Mapping[str, Tensor]) -> tuple[Traffic, Traffic]:
     """What this rank sends in a call on its own tensors, and in the backward pass; the latter only if they need one."""
     ranks.take()
@@ -60,6 +88,22 @@ def traffic(ranks: Ranks, attend: Attend, tensors: Mapping[str, Tensor]) -> tupl
 def circulate(k: Tensor, v: Tensor, *, ranks: Ranks, **_: Tensor) -> Tensor:
     """The exchange of ring attention, keys and values from rank to rank, and nothing else of it."""
     return [piece for _, piece in ranks.around(torch.cat([k, v], -1))][-1]
+
+
+def by_mean(q: Tensor, k: Tensor, v: Tensor, *, ranks: Ranks) -> Tensor:
+    """Attention to the keys of each rank as if they were all, joined by the mean; wrong, and that must show."""
+    everyones = zip(gather(k, ranks), gather(v, ranks), strict=True)
+    return torch.stack([attention(q, keys, values) for keys, values in everyones]).mean(0)
+
+
+def undealt(whole: Attend, world: int, layout: Layout) -> Attend:
+    """``whole`` for a sequence whose tokens stand as ranks hold them, those of rank 0 first; so are its outputs."""
+
+    def attend(**given: Tensor) -> Tensor:
+        out = _outputs(whole(**{name: collect(x.chunk(world, 2), layout) for name, x in given.items()}))
+        return torch.cat(deal(out, world, layout), 2)
+
+    return attend
 
 
 def digits(ranks: Ranks, attend: Attend, whole: Attend, tensors: Mapping[str, Tensor]) -> float:

@@ -17,6 +17,7 @@ from seefar.memory.base import Memory
 from seefar.sequence import VisualSequence
 
 FIELDS = ("tokens", "span", "box", "mass", "segment")
+Pick = Callable[[VisualSequence, Tensor, int], Tensor]
 
 
 class Shortlist(Memory):
@@ -29,10 +30,11 @@ class Shortlist(Memory):
     Args:
         relevance: (1, N) scores of a sequence's tokens; NaN is refused.
         capacity: tokens held at most.
-        per_frame: tokens kept of a frame, the highest by ``rank``; None for all of them.
+        per_frame: tokens kept of a frame, those that ``pick`` chooses; None for all of them.
         margin: neighbours on each side, counted in frames of the stream.
-        rank: (1, N) by which the tokens of a frame are chosen; None for their relevance. In a frame that is kept for
-            its neighbour's sake nothing is relevant, and yet something in it is worth seeing.
+        pick: ``pick(seq, relevance_TP, keep)`` gives the places (T, keep) of the tokens to keep of each frame; None for
+            the most relevant. In a frame that is kept for its neighbour's sake nothing is relevant, and yet something
+            in it is worth seeing.
 
     Raises:
         ValueError: on a batch of more than one row, on tokens that are no raster of frames, or on time going backwards.
@@ -47,11 +49,16 @@ class Shortlist(Memory):
         margin: int = 2,
         threshold: float = float("-inf"),
         least: int = 8,
-        rank: Callable[[VisualSequence], Tensor] | None = None,
+        pick: Pick | None = None,
     ):
         if capacity < 1:
             raise ValueError(f"Shortlist: capacity must be a positive number of tokens, got {capacity}")
-        self.relevance, self.capacity, self.per_frame, self.rank = relevance, capacity, per_frame, rank
+        self.relevance, self.capacity, self.per_frame, self.pick = (
+            relevance,
+            capacity,
+            per_frame,
+            pick or _most_relevant,
+        )
         self.margin, self.threshold, self.least = margin, threshold, least
         self.reset()
 
@@ -78,8 +85,7 @@ class Shortlist(Memory):
         keep = P if self.per_frame is None else min(self.per_frame, P)
         if keep > self.capacity:
             raise ValueError(f"Shortlist: budget {self.capacity} is less than one frame; the smallest is {keep}")
-        rank_TP = scores_TP if self.rank is None else self.rank(seq).reshape(T, P)
-        best = rank_TP.topk(keep, 1).indices.sort(1).values
+        best = self.pick(seq, scores_TP, keep).sort(1).values
         fresh = {name: getattr(seq, name)[0].reshape(T, P, *getattr(seq, name).shape[2:]) for name in FIELDS}
         rows = torch.arange(T)[:, None]
         fresh = {name: values[rows, best].detach() for name, values in fresh.items()}
@@ -153,6 +159,10 @@ class Shortlist(Memory):
         state = load_file(path)
         self._seen, self._last = int(state.pop("seen")), float(state.pop("last"))
         self._held = state
+
+
+def _most_relevant(seq: VisualSequence, relevance_TP: Tensor, keep: int) -> Tensor:
+    return relevance_TP.topk(keep, 1).indices
 
 
 def _best(values: Tensor, count: int) -> Tensor:

@@ -53,7 +53,7 @@ class LayerMemory(nn.Module):
         self, model: PreTrainedModel, tokens: int = 4, *, width: int = 64, nu: int = 3, rule: WriteRule | None = None
     ) -> None:
         super().__init__()
-        self.at = _layers_name(model)
+        self.at = layers_name(model)
         self.tokens = new_memory_tokens(model, tokens)
         dim, layers = self.tokens.shape[1], model.base_model.get_submodule(self.at)
         memories = [AssociativeMemory(dim, width, nu=nu, rule=rule).to(self.tokens) for _ in layers.children()]
@@ -117,7 +117,7 @@ class _Visit:
             self.state = self.memory.write(h_BND[:, -self.writes :], self.state)
 
 
-def _layers_name(model: PreTrainedModel) -> str:
+def layers_name(model: PreTrainedModel) -> str:
     """Where in ``model.base_model`` its column of layers is."""
     depth = model.config.get_text_config().num_hidden_layers
     lists = {name: len(m) for name, m in model.base_model.named_modules() if isinstance(m, nn.ModuleList)}

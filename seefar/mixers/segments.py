@@ -5,20 +5,26 @@ B batch, N tokens, V words of the vocabulary, D channels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from seefar.mixers.replay import Step, replay
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
 class SegmentMemory(Protocol):
-    """What goes from one segment to the next and how a decoder takes it up; ``LayerMemory`` and ``TokenMemory`` are.
+    """What goes from one segment to the next and how a decoder takes it up.
+
+    ``LayerMemory``, ``SlotMemory`` and ``TokenMemory`` are.
 
     Attributes:
         places: positions that it adds to every segment.
@@ -55,6 +61,8 @@ class Segments(nn.Module):
         segment: tokens of one segment.
         truncate: how many segments a gradient reaches back, counted from the last of each call; None for all, earlier
             calls included.
+        replay: go forward without a graph and build it anew backwards, segment by segment (arXiv 2010.06891): the same
+            gradients for the activations of one segment and one more pass forward; see ``seefar.mixers.replay``.
 
     Raises:
         ValueError: segment or truncate below 1, or a model with fewer positions than a segment needs.
@@ -63,7 +71,13 @@ class Segments(nn.Module):
     """
 
     def __init__(
-        self, model: PreTrainedModel, memory: SegmentMemory, *, segment: int, truncate: int | None = None
+        self,
+        model: PreTrainedModel,
+        memory: SegmentMemory,
+        *,
+        segment: int,
+        truncate: int | None = None,
+        replay: bool = False,
     ) -> None:
         super().__init__()
         if segment < 1:
@@ -77,17 +91,44 @@ class Segments(nn.Module):
                 f"{memory.places} need {segment + memory.places}; use segment={table - memory.places} or a longer table"
             )
         self.model, self.memory, self.segment, self.truncate = model, memory, segment, truncate
+        self.replay = replay
 
     def forward(self, ids: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """Logits (B, N, V) for ids (B, N), and the state after the last segment; None begins new streams."""
         pieces = self._embedded(ids).split(self.segment, 1)
-        logits = []
-        for left, piece in zip(range(len(pieces), 0, -1), pieces, strict=True):
-            if self.truncate is not None and (left == len(pieces) or left % self.truncate == 0):
-                state = self.detach(state)
-            out, state = self.memory.run(self.model, piece, state)
-            logits.append(out)
+        logits, state = self._through(partial(self.memory.run, self.model), pieces, state)
         return torch.cat(logits, 1), state
+
+    def loss(self, ids: Tensor, labels: Tensor | None = None, state: Any = None) -> tuple[Tensor, Any]:
+        """Mean nats of the tokens that count, each foretold by those before it, and the state after the last segment.
+
+        No more than the logits of one segment exist at once, so that with ``replay`` memory hardly grows with ids.
+
+        Args:
+            ids: (B, N) tokens.
+            labels: (B, N) as transformers has them: the token where it counts, -100 elsewhere; None for all. The first
+                of a call never counts.
+            state: to go on from.
+
+        Raises:
+            ValueError: labels of another shape, or no token that counts.
+        """
+        labels = ids if labels is None else labels
+        if labels.shape != ids.shape:
+            raise ValueError(f"Segments: labels must be as ids {tuple(ids.shape)}, got {tuple(labels.shape)}")
+        wanted = F.pad(labels[:, 1:], (0, 1), value=-100)
+        count = int((wanted != -100).sum())
+        if not count:
+            raise ValueError("Segments: no token counts in any segment, so there is no loss; see labels")
+
+        def step(piece: tuple[Tensor, Tensor], state: Any) -> tuple[Tensor, Any]:
+            logits, state = self.memory.run(self.model, self._embedded(piece[0]), state)
+            exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
+            return F.cross_entropy(exact.flatten(0, 1), piece[1].flatten(), reduction="sum"), state
+
+        pieces = list(zip(*(part.split(self.segment, 1) for part in (ids, wanted)), strict=True))
+        nats, state = self._through(step, pieces, state)
+        return torch.stack(nats).sum() / count, state
 
     @torch.no_grad()
     def generate(self, ids: Tensor, state: Any = None, **options: Any) -> Tensor:
@@ -139,6 +180,23 @@ class Segments(nn.Module):
         if found != self.memory.kind:
             raise ValueError(f"Segments: {path} holds the state of {found}, this is {self.memory.kind}")
         return self.memory.unpack(tensors) if tensors else None
+
+    def _through(self, step: Step, pieces: Sequence[Any], state: Any) -> tuple[list[Any], Any]:
+        """All segments one after another, with gradients as far and as they are asked for."""
+        reach = self.truncate or len(pieces)
+        outs: list[Any] = []
+        while len(outs) < len(pieces):
+            left = len(pieces) - len(outs)
+            some = pieces[len(outs) :][: left % reach or reach]
+            state = state if self.truncate is None else self.detach(state)
+            if self.replay:
+                more, state = replay(step, some, state, self.parameters())
+                outs += more
+                continue
+            for piece in some:
+                out, state = step(piece, state)
+                outs.append(out)
+        return outs, state
 
     def _embedded(self, ids: Tensor) -> Tensor:
         if ids.ndim != 2 or ids.shape[1] == 0 or ids.is_floating_point():

@@ -60,10 +60,17 @@ def selection(
     return weights
 
 
-def select(
-    weights: Selection, u_BNE: Tensor, z_BNE: Tensor, state: MambaState | None = None
-) -> tuple[Tensor, MambaState]:
-    """Convolve u, scan it and gate it by z: (B, N, E), float32 at least, and the state after the last token."""
+class Drive(NamedTuple):
+    """What drives the scan, token by token: its inputs, their steps, how they write and how they read."""
+
+    u_BNE: Tensor
+    dt_BNE: Tensor
+    B_BNS: Tensor
+    C_BNS: Tensor
+
+
+def drive(weights: Selection, u_BNE: Tensor, state: MambaState | None = None) -> tuple[Drive, Tensor]:
+    """Convolve u and let it choose the rest: all float32 at least, and what the convolution keeps."""
     N, S = u_BNE.shape[1], weights.A_log.shape[1]
     before = weights.conv1d.kernel_size[0] - 1
     past_BKE = u_BNE.new_zeros(len(u_BNE), before, u_BNE.shape[-1]) if state is None else state.conv_BKE
@@ -74,11 +81,24 @@ def select(
     dt_BNR, B_BNS, C_BNS = weights.x_proj(u_BNE).split([weights.dt_proj.in_features, S, S], -1)
     # half precision would round decays near one to one: the scan and its state are float32 at least
     exact = torch.promote_types(u_BNE.dtype, torch.float32)
-    u_BNE, B_BNS, C_BNS, z_BNE, D_E = (part.to(exact) for part in (u_BNE, B_BNS, C_BNS, z_BNE, weights.D))
     dt_BNE = F.softplus(weights.dt_proj(dt_BNR).to(exact))
-    A_ES = -torch.exp(weights.A_log.to(exact))
-    h0 = None if state is None else state.h_BES
-    y_BNE, h_BES = selective_scan(u_BNE, dt_BNE, A_ES, B_BNS, C_BNS, D=D_E, z=z_BNE, h0=h0)
+    return Drive(u_BNE.to(exact), dt_BNE, B_BNS.to(exact), C_BNS.to(exact)), conv_BKE
+
+
+def scan(weights: Selection, driven: Drive, z_BNE: Tensor, h0: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Scan what drives it and gate it by z: (B, N, E), float32 at least, and the last state (B, E, S)."""
+    exact = driven.u_BNE.dtype
+    A_ES, D_E = -torch.exp(weights.A_log.to(exact)), weights.D.to(exact)
+    u, dt, B, C = driven
+    return selective_scan(u, dt, A_ES, B, C, D=D_E, z=z_BNE.to(exact), h0=h0)
+
+
+def select(
+    weights: Selection, u_BNE: Tensor, z_BNE: Tensor, state: MambaState | None = None
+) -> tuple[Tensor, MambaState]:
+    """Convolve u, scan it and gate it by z: (B, N, E), float32 at least, and the state after the last token."""
+    driven, conv_BKE = drive(weights, u_BNE, state)
+    y_BNE, h_BES = scan(weights, driven, z_BNE, None if state is None else state.h_BES)
     return y_BNE, MambaState(conv_BKE, h_BES)
 
 
@@ -151,9 +171,13 @@ class Mamba(Mixer):
         ours.to(weights["A_log"].device, weights["A_log"].dtype).load_state_dict(weights)
         return ours
 
+    @property
+    def selection(self) -> Selection:
+        """The weights between the two projections."""
+        return Selection(self.conv1d, self.x_proj, self.dt_proj, self.A_log, self.D)
+
     def forward(self, x: Tensor, state: MambaState | None = None) -> tuple[Tensor, MambaState]:
         """Mix x (B, N, D), going on from ``state``."""
         u_BNE, z_BNE = self.in_proj(x).chunk(2, -1)
-        weights = Selection(self.conv1d, self.x_proj, self.dt_proj, self.A_log, self.D)
-        y_BNE, state = select(weights, u_BNE, z_BNE, state)
+        y_BNE, state = select(self.selection, u_BNE, z_BNE, state)
         return self.out_proj(y_BNE.to(x.dtype)), state

@@ -15,24 +15,43 @@ from seefar.ops import _backend
 from seefar.ops.attention import BACKENDS as _ATTENTION
 from seefar.ops.attention import attention as attention
 from seefar.ops.attention.merge import merge_attention as merge_attention
+from seefar.ops.block_attention import BACKENDS as _BLOCK_ATTENTION
+from seefar.ops.block_attention import block_attention as block_attention
+from seefar.ops.block_attention.mask import BlockMask as BlockMask
 from seefar.ops.cauchy import BACKENDS as _CAUCHY
 from seefar.ops.cauchy import cauchy as cauchy
+from seefar.ops.dilated_conv import BACKENDS as _DILATED_CONV
+from seefar.ops.dilated_conv import dilated_conv as dilated_conv
 from seefar.ops.linear_attention import BACKENDS as _LINEAR_ATTENTION
 from seefar.ops.linear_attention import linear_attention as linear_attention
 from seefar.ops.linear_scan import BACKENDS as _LINEAR_SCAN
 from seefar.ops.linear_scan import linear_scan as linear_scan
 from seefar.ops.long_conv import BACKENDS as _LONG_CONV
 from seefar.ops.long_conv import long_conv as long_conv
+from seefar.ops.picked_attention import BACKENDS as _PICKED_ATTENTION
+from seefar.ops.picked_attention import picked_attention as picked_attention
 from seefar.ops.selective_scan import BACKENDS as _SELECTIVE_SCAN
 from seefar.ops.selective_scan import selective_scan as selective_scan
+from seefar.ops.ssd import BACKENDS as _SSD
+from seefar.ops.ssd import ssd as ssd
+from seefar.ops.taylor_attention import BACKENDS as _TAYLOR_ATTENTION
+from seefar.ops.taylor_attention import taylor_attention as taylor_attention
+from seefar.ops.tree_topk import BACKENDS as _TREE_TOPK
+from seefar.ops.tree_topk import tree_topk as tree_topk
 
 _TABLES: Mapping[str, Mapping[str, ModuleType]] = {
     "attention": _ATTENTION,
+    "block_attention": _BLOCK_ATTENTION,
     "cauchy": _CAUCHY,
+    "dilated_conv": _DILATED_CONV,
     "linear_attention": _LINEAR_ATTENTION,
     "linear_scan": _LINEAR_SCAN,
     "long_conv": _LONG_CONV,
+    "picked_attention": _PICKED_ATTENTION,
     "selective_scan": _SELECTIVE_SCAN,
+    "taylor_attention": _TAYLOR_ATTENTION,
+    "ssd": _SSD,
+    "tree_topk": _TREE_TOPK,
 }
 
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from seefar.synthetic.handwriting import handwriting
 
 COLOURS = {
     "red": (222, 30, 30),
@@ -100,20 +101,15 @@ def paste(canvas: np.ndarray, cover: np.ndarray, colour: tuple[int, int, int] | 
 
 
 @lru_cache(maxsize=2)
-def _handwriting(split: str) -> dict[int, np.ndarray]:
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise ImportError("handwritten digits need scikit-learn: pip install 'seefar[synthetic]'") from error
-    data: Any = load_digits()
-    mine = (np.arange(len(data.target)) % 5 == 0) == (split == "held-out")
-    return {d: data.images[mine & (data.target == d)].astype(np.float32) / 16 for d in range(10)}
+def _by_value(split: str) -> dict[int, np.ndarray]:
+    images, labels = handwriting(split)
+    return {d: images[labels == d].astype(np.float32) / 16 for d in range(10)}
 
 
 @lru_cache(maxsize=1024)
 def digit(value: int, which: int, size: int, split: str) -> np.ndarray:
     """Coverage (size, size) of a handwritten digit; every fifth writer's sample is kept for the held-out split."""
-    images = _handwriting(split)[value]
+    images = _by_value(split)[value]
     picture = Image.fromarray((images[which % len(images)] * 255).astype(np.uint8))
     return np.clip(np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC), np.float32) / 255 * 1.15, 0, 1)
 

@@ -14,12 +14,12 @@ from seefar.sequence import VisualSequence
 from seefar.synthetic.templates import TEMPLATES
 from seefar.training.fit import Progress
 from seefar.training.worlds import Look, Reel
-from seefar.vlm.pico import LEAST, MARGIN, PER_FRAME, SHAPES_FIRST, THRESHOLD
+from seefar.vlm.pico import LEAST, MARGIN, PER_FRAME, THRESHOLD
 from seefar.vlm.pointing import collate, gather_evidence, read_packed
 from seefar.vlm.text import Words
 from seefar.vlm.tiny import NAMES, Evidence, FrameText, Narrator
 
-HARD = {"before/after": 3, "bounces": 3, "turned": 5, "order": 2, "shape": 3, "colour": 2, "number": 3, "vanish": 2}
+HARD = {"before/after": 3, "bounces": 3, "turned": 5, "order": 2, "shape": 3, "colour": 2, "number": 3, "vanish": 3}
 """How often the topics that are learnt last come up, against once for the others."""
 SLIPS = {"colour": 0.04, "shape": 0.08, "number": 0.12, "squashed": 0.01}
 """Share of the frames in which a name is taken for another while the language model learns. The eyes know their
@@ -58,18 +58,18 @@ def lessons(
             progress("lessons", f, len(films))
         seconds = seq.span[0, :, 0]
         tokens = seq.tokens[0].float()
-        shapes_TP = SHAPES_FIRST * eyes.held(tokens).reshape(-1, P)
+        tokens_TPD = tokens.reshape(-1, P, tokens.shape[-1])
         for question in film.questions:
             coded = words.encode(question.question)
             heard, worth = eyes.hear(torch.tensor([coded]))
             scores_TP = eyes.relevance(tokens, heard, worth).amax(1).reshape(-1, P)
             kind = rng.random()
             if kind < 0.8:
-                which = _chosen(seq, scores_TP, scores_TP + shapes_TP, eyes.grid)
+                which = _chosen(seq, eyes, scores_TP)
             else:  # whole frames, or the best patches of more frames
                 count, patches = (int(rng.integers(6, 15)), P) if kind < 0.9 else (int(rng.integers(20, 90)), PER_FRAME)
                 at = torch.from_numpy(np.linspace(rng.uniform(0, 1), len(film.frames) - 1, count).astype(int))
-                best = (scores_TP + shapes_TP)[at].topk(patches, 1).indices.sort(1).values
+                best = eyes.pick(tokens_TPD[at], scores_TP[at], patches).sort(1).values
                 which = (at[:, None] * P + best).flatten()
             steps = [
                 words.index[str(value)] if what == "word" else _within(seconds[which], *value)
@@ -124,8 +124,8 @@ def drill_lessons(
             heard, worth = eyes.hear(torch.tensor([coded]))
             frames = torch.from_numpy(at)
             shown = tokens[frames].flatten(0, 1).float()
-            rank = eyes.relevance(shown, heard, worth).amax(1)[0] + SHAPES_FIRST * eyes.held(shown)
-            best = rank.reshape(6, P).topk(PER_FRAME, 1).indices.sort(1).values
+            scores_TP = eyes.relevance(shown, heard, worth).amax(1).reshape(6, P)
+            best = eyes.pick(shown.reshape(6, P, -1), scores_TP, PER_FRAME).sort(1).values
             which = (frames[:, None] * P + best).flatten()
             point = (torch.arange(6) == spot).repeat_interleave(PER_FRAME)
             done: list[Tensor | int] = [point, *(words.index[step] for step in steps), words.index["<end>"]]
@@ -133,9 +133,13 @@ def drill_lessons(
     return made
 
 
-def _chosen(seq: VisualSequence, scores_TP: Tensor, rank_TP: Tensor, grid: tuple[int, int]) -> Tensor:
+def _chosen(seq: VisualSequence, eyes: FrameText, scores_TP: Tensor) -> Tensor:
     """Positions of the tokens that ``pico`` would keep."""
-    capacity = 2000
+    capacity, (_, columns) = 2000, eyes.grid
+
+    def pick(seq: VisualSequence, relevance_TP: Tensor, keep: int) -> Tensor:
+        return eyes.pick(seq.tokens[0].float().reshape(*relevance_TP.shape, -1), relevance_TP, keep)
+
     shortlist = Shortlist(
         lambda _: scores_TP.reshape(1, -1),
         capacity,
@@ -143,12 +147,12 @@ def _chosen(seq: VisualSequence, scores_TP: Tensor, rank_TP: Tensor, grid: tuple
         margin=MARGIN,
         threshold=THRESHOLD,
         least=LEAST,
-        rank=lambda _: rank_TP.reshape(1, -1),
+        pick=pick,
     )
     shortlist.write(seq)
     kept = shortlist.read(capacity)
-    row, column = (kept.box[0, :, 0] * grid[0]).round().long(), (kept.box[0, :, 1] * grid[1]).round().long()
-    return kept.span[0, :, 0].long() * scores_TP.shape[1] + row * grid[1] + column
+    row, column = (kept.box[0, :, 0] * eyes.grid[0]).round().long(), (kept.box[0, :, 1] * columns).round().long()
+    return kept.span[0, :, 0].long() * scores_TP.shape[1] + row * columns + column
 
 
 def _within(second: Tensor, first: float, last: float) -> Tensor:
@@ -181,15 +185,16 @@ def misnamed(evidence: Evidence, rng: np.random.Generator, slips: Mapping[str, f
 
 
 def lesson_batch(
-    eyes: FrameText, seen: list[VisualSequence], made: list[Lesson], size: int
+    eyes: FrameText, seen: list[VisualSequence], made: list[Lesson], tokens: int
 ) -> Callable[[int], list[tuple[Lesson, Evidence]]]:
-    """Lessons drawn at random, of like length within a batch."""
+    """Lessons drawn at random, of like length within a batch, as many as have about so many ``tokens``; 8 to 64."""
     by_length = sorted(range(len(made)), key=lambda i: len(made[i].which))
 
     @torch.inference_mode()
     def make(step: int) -> list[tuple[Lesson, Evidence]]:
         rng = np.random.default_rng([step, 13])
         spot, reach = int(rng.integers(len(made))), len(made) // 16
+        size = int(np.clip(tokens // len(made[by_length[spot]].which), 8, 64))
         near = np.clip(spot + rng.integers(-reach, reach + 1, size), 0, len(made) - 1)
         rows = []
         for lesson in (made[by_length[i]] for i in near):
@@ -240,14 +245,13 @@ def lesson_loss(words: Words) -> Callable[[nn.Module, list[tuple[Lesson, Evidenc
                     follow, at = words.index["<point>"], int(score.argmax())
                 if s + 1 < S:
                     given[b, s + 1], pointed[b, s + 1] = follow, at
-        with torch.autocast("cpu", torch.bfloat16):
-            seen = model.see(evidence)
-            back = seen.gather(1, pointed.clamp(min=0)[..., None].expand(-1, -1, seen.shape[-1]))
-            answer = model.word(given) + back * (pointed >= 0)[..., None]
-            parts = [(model.ask(code, heard), code > 0), (seen, evidence.mask_BK), (answer, target.any(-1))]
-            _, marks, hidden = read_packed(model, [(x.float(), m) for x, m in parts])
-            scores = model.scores(hidden, marks, evidence.mask_BK)
-        chance = scores.float().log_softmax(-1)
+        seen = model.see(evidence)
+        back = seen.gather(1, pointed.clamp(min=0)[..., None].expand(-1, -1, seen.shape[-1]))
+        answer = model.word(given) + back * (pointed >= 0)[..., None]
+        _, marks, hidden = read_packed(
+            model, [(model.ask(code, heard), code > 0), (seen, evidence.mask_BK), (answer, target.any(-1))]
+        )
+        chance = model.scores(hidden, marks, evidence.mask_BK).log_softmax(-1)
         right = torch.where(target, chance, -torch.inf).logsumexp(-1)
         real = target.any(-1)
         hit = target.gather(-1, chance.argmax(-1, keepdim=True))[..., 0]

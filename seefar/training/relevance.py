@@ -114,16 +114,15 @@ def relevance_loss(model: nn.Module, data: dict[str, Any], *, contrast: float = 
             alone leaves most of them at "some photograph or other" for long.
     """
     assert isinstance(model, FrameText)
-    with torch.autocast("cpu", torch.bfloat16):
-        seq = model.watch(data["frames"], torch.arange(len(data["frames"])))
-        heard, worth = model.hear(data["words"])
-        logits_QLN = model.relevance(seq.tokens[0], heard, worth)
+    seq = model.watch(data["frames"], torch.arange(len(data["frames"])))
+    heard, worth = model.hear(data["words"])
+    logits_QLN = model.relevance(seq.tokens[0], heard, worth)
     T, h, w = seq.grid or (0, 0, 0)
-    logits = logits_QLN.float().amax(1).reshape(-1, T, h * w).amax(-1)
+    logits = logits_QLN.amax(1).reshape(-1, T, h * w).amax(-1)
     labels = data["labels"]
     sure = ~labels.isnan()
     match = F.binary_cross_entropy_with_logits(logits[sure], labels[sure], pos_weight=torch.tensor(3.0))
-    names, shares = names_loss(model.names(seq.tokens[0]).float(), data["named"].flatten(1))
+    names, shares = names_loss(model.names(seq.tokens[0]), data["named"].flatten(1))
     wrong = ((logits > 0) != (labels > 0)).float()
     figures = {
         "match": float(match.detach()),
@@ -134,10 +133,9 @@ def relevance_loss(model: nn.Module, data: dict[str, Any], *, contrast: float = 
     loss = 10 * match + names
     if contrast and len(data["cards"]):
         frame, card = data["cards"].T
-        with torch.autocast("cpu", torch.bfloat16):
-            heard, worth = model.hear(data["card words"])
-            tokens = seq.tokens[0].reshape(T, h * w, -1)[frame].flatten(0, 1)
-            each = model.relevance(tokens, heard, worth).float().unflatten(-1, (len(frame), -1))
+        heard, worth = model.hear(data["card words"])
+        tokens = seq.tokens[0].reshape(T, h * w, -1)[frame].flatten(0, 1)
+        each = model.relevance(tokens, heard, worth).unflatten(-1, (len(frame), -1))
         # summed softly: the maximum can sit on the word "photograph", which every name shares, and teach no name
         of_cards = each.logsumexp((1, 3)).T
         loss = loss + contrast * F.cross_entropy(of_cards, card)

@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 
 PER_FRAME, MARGIN, THRESHOLD, LEAST = 3, 2, -4.0, 8
 """How ``pico`` chooses what its language model sees; its weights were trained with these."""
-SHAPES_FIRST = 20.0
-"""A patch that shows a shape goes before one of the same frame that is more relevant by less than this many logits. A
-star that has turned green answers to "red star" worse than scenery does, but it is what the question is about."""
 RECIPES = ("relevance", "uniform", "uniform-patches", "blind")
 LIMITS = "pico knows rendered worlds (coloured shapes, digits, words on cards, sample photographs), not the real one."
 
@@ -176,14 +173,14 @@ class Pico(Model):
         def relevance(seq: VisualSequence) -> Tensor:
             return self.eyes.relevance(seq.tokens[0], heard[None], worth[None]).amax(1)
 
-        def rank(seq: VisualSequence) -> Tensor:
-            return relevance(seq) + SHAPES_FIRST * self.eyes.held(seq.tokens[0])
+        def pick(seq: VisualSequence, relevance_TP: Tensor, keep: int) -> Tensor:
+            return self.eyes.pick(seq.tokens[0].reshape(*relevance_TP.shape, -1), relevance_TP, keep)
 
         if recipe == "relevance":
             return Shortlist(
-                relevance, budget, per_frame=per_frame, margin=MARGIN, threshold=THRESHOLD, least=LEAST, rank=rank
+                relevance, budget, per_frame=per_frame, margin=MARGIN, threshold=THRESHOLD, least=LEAST, pick=pick
             )
-        return Shortlist(relevance, budget, per_frame=per_frame, margin=0, rank=rank)
+        return Shortlist(relevance, budget, per_frame=per_frame, margin=0, pick=pick)
 
     def _nothing(self) -> VisualSequence:
         width = self.eyes.place.shape[1]

@@ -18,6 +18,10 @@ from seefar.sequence import VisualSequence
 
 NAMES = {"colour": 9, "shape": 9, "number": 11, "squashed": 2}
 """What stands at a patch, by groups of names; the last name of the first three is "none"."""
+SHAPES_FIRST, OTHERS_FIRST = 20.0, 10.0
+"""Logits of relevance by which a patch that shows a shape goes before scenery, and one of a colour not yet taken before
+one of a colour that is. A star that has turned green answers to "red star" worse than scenery and than anything else
+does, but it is what the question is about."""
 
 
 class FrameText(nn.Module):
@@ -80,10 +84,23 @@ class FrameText(nn.Module):
         groups = self.names(tokens_ND).split(list(NAMES.values()), -1)
         return torch.cat([group.softmax(-1) for group in groups], -1)
 
-    def held(self, tokens_ND: Tensor) -> Tensor:
-        """(N,) probability that a token shows a shape at all."""
-        first = NAMES["colour"]
-        return 1 - self.names(tokens_ND)[:, first : first + NAMES["shape"]].softmax(-1)[:, -1]
+    def pick(self, tokens_TPD: Tensor, relevance_TP: Tensor, keep: int) -> Tensor:
+        """(T, keep) patches of each frame that show most of what is there: one shape, then another, then by relevance.
+
+        Marginal relevance (Carbonell and Goldstein, SIGIR 1998), where patches are alike if they bear one colour: the
+        colour of a shape is known even at its edge.
+        """
+        logits = self.names(tokens_TPD)[..., : NAMES["colour"]]
+        colours = logits.softmax(-1)
+        rank = relevance_TP + SHAPES_FIRST * (1 - colours[..., -1])
+        taken, alike, chosen = torch.zeros_like(rank, dtype=torch.bool), torch.zeros_like(rank), []
+        for _ in range(keep):
+            best = (rank - OTHERS_FIRST * alike).masked_fill(taken, -torch.inf).argmax(1, keepdim=True)
+            chosen.append(best)
+            taken = taken.scatter(1, best, True)
+            same = colours @ colours.gather(1, best[..., None].expand(-1, -1, colours.shape[-1])).mT
+            alike = torch.maximum(alike, same[..., 0])
+        return torch.cat(chosen, 1)
 
 
 class Evidence(NamedTuple):

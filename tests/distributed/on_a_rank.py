@@ -1,5 +1,8 @@
 """What a rank does in the tests; a module of its own, so that another process can import it."""
 
+import os
+import signal
+import time
 from pathlib import Path
 
 import torch
@@ -100,3 +103,11 @@ def bytes_written():
 
 def fail(ranks):
     raise ValueError(f"rank {ranks.rank} of {ranks.world} has had enough")
+
+
+def die_as(ranks, victim):
+    """One process is killed in the middle of its work; the others wait for it."""
+    if ranks.rank == victim:
+        os.kill(os.getpid(), signal.SIGKILL)
+    list(ranks.around(torch.ones(3)))
+    time.sleep(600)

@@ -7,9 +7,16 @@ import torch
 
 from seefar.evals import bench_ops
 from seefar.evals.bench_ops import Sizes
+from seefar.evals.race import Probe
 
 SMALL = Sizes(
-    tokens=70, channels=32, states=4, scan_channels=8, attention_tokens=(40,), window=8, copy_mib=1, product=64
+    tokens=70,
+    channels=32,
+    states=4,
+    scan_channels=8,
+    attention_tokens=(40,),
+    window=8,
+    probe=Probe(copy_mib=1, product=64),
 )
 
 

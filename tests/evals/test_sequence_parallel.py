@@ -4,8 +4,9 @@ from functools import partial
 
 import torch
 
-from seefar.distributed import Traffic, on_ranks, state_attention
+from seefar.distributed import Traffic, Zigzag, collect, deal, on_ranks, state_attention
 from seefar.evals import sequence_parallel as parallel
+from seefar.ops.attention import attention
 from seefar.ops.linear_attention import linear_attention
 from seefar.papers._card import Scale
 
@@ -25,6 +26,18 @@ def test_several_sweeps_come_out_of_one_launch_a_seed():
     found = parallel.sweeps(launch, {"first": (["a"], [1, 2]), "second": (["b"], ["x"])}, Scale("smoke", (3, 5)))
     assert launched == [3, 5]
     assert found["first"]["a"][2].values == (4, 6) and found["second"]["b"]["x"].mean == 7
+
+
+def test_ranks_are_started_once_for_all_seeds():
+    started = []
+
+    def measure(ranks, seed, more):
+        started.append(ranks.group)
+        return {"a": {"x": seed + more + ranks.rank}}
+
+    launch = parallel.one_launch(2, measure, (3, 5), 10, where="threads")
+    assert [launch(seed) for seed in (3, 5, 3)] == [[{"a": {"x": 13}}], [{"a": {"x": 15}}], [{"a": {"x": 13}}]]
+    assert len(started) == 4 and len(set(map(id, started))) == 2
 
 
 def test_traffic_is_that_of_one_call_and_of_its_gradient():
@@ -57,6 +70,22 @@ def test_the_right_exchange_agrees_with_one_process_and_one_without_decay_does_n
 
     for right, wrong in on_ranks(3, work, where="threads"):
         assert right > 12 and wrong < 1
+
+
+def test_a_zigzag_undone_is_plain_attention_and_a_mean_of_parts_is_not():
+    given = {name: x.double() for name, x in tensors(12).items()}
+    want = attention(**given, causal=True)
+    dealt = {name: torch.cat(deal(x, 3, Zigzag()), 2) for name, x in given.items()}
+    got = parallel.undealt(partial(attention, causal=True), 3, Zigzag())(**dealt)
+    torch.testing.assert_close(collect(got.chunk(3, 2), Zigzag()), want)
+
+    def work(ranks):
+        return parallel.by_mean(*(x.chunk(3, 2)[ranks.rank] for x in given.values()), ranks=ranks)
+
+    mean = torch.cat(on_ranks(3, work, where="threads"), 2)
+    parts = [attention(given["q"], given["k"][:, :, at], given["v"][:, :, at]) for at in torch.arange(12).chunk(3)]
+    torch.testing.assert_close(mean, sum(parts) / 3)
+    assert (mean - attention(**given)).abs().max() > 0.01
 
 
 def test_seconds_are_those_of_the_slowest_rank():

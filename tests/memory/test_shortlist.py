@@ -57,9 +57,14 @@ def test_of_each_frame_its_most_relevant_tokens_are_kept_in_their_order():
         assert torch.equal(out.tokens[0, 2 * t : 2 * t + 2], seq.tokens[0, 4 * t + best])
 
 
-def test_which_tokens_of_a_frame_are_kept_can_be_ranked_by_something_else():
+def test_which_tokens_of_a_frame_are_kept_can_be_picked_by_something_else():
     seq = film(T=12)
-    memory = Shortlist(first_channel, 6, per_frame=2, margin=0, rank=lambda seq: seq.tokens[..., 1])
+
+    def pick(seq, relevance_TP, keep):
+        torch.testing.assert_close(relevance_TP.flatten(), first_channel(seq)[0])
+        return seq.tokens[0, :, 1].reshape(-1, 4).topk(keep, 1).indices
+
+    memory = Shortlist(first_channel, 6, per_frame=2, margin=0, pick=pick)
     memory.write(seq)
     out = memory.read(6)
     times = out.span[0, ::2, 0]

@@ -1,13 +1,14 @@
-"""The recurrence over segments, with either memory, around decoders of transformers."""
+"""The recurrence over segments, with each of the memories, around decoders of transformers."""
 
 import copy
 
 import pytest
 import torch
 
-from seefar.mixers import LayerMemory, Segments, TokenMemory
+from seefar.mixers import LayerMemory, Segments, SlotMemory, TokenMemory
 
-SEGMENT, TOKENS = 5, 2
+SEGMENT, TOKENS, SLOTS = 5, 2, 3
+CARRIES = ["layers", "tokens", "slots"]
 
 
 def decoder(kind="neox", layers=2):
@@ -33,17 +34,22 @@ def decoder(kind="neox", layers=2):
 
 
 def awake(memory):
-    """Values no longer zero, so that what was written shows."""
+    """Weights that begin at zero drawn like others, so that what was written shows."""
     generator = torch.Generator().manual_seed(1)
-    for one in memory.memories:
-        torch.nn.init.normal_(one.v_proj.weight, generator=generator)
+    for weight in memory.parameters():
+        if not weight.any() and weight.ndim == 2:
+            torch.nn.init.normal_(weight, generator=generator)
     return memory
 
 
-def segments(kind="neox", carry="layers", truncate=None):
+def segments(kind="neox", carry="layers", truncate=None, replay=False):
     model = decoder(kind)
-    memory = awake(LayerMemory(model, TOKENS, width=4)) if carry == "layers" else TokenMemory(model, TOKENS)
-    return Segments(model, memory, segment=SEGMENT, truncate=truncate)
+    memory = {
+        "layers": lambda: LayerMemory(model, TOKENS, width=4),
+        "tokens": lambda: TokenMemory(model, TOKENS),
+        "slots": lambda: SlotMemory(model, SLOTS),
+    }[carry]()
+    return Segments(model, awake(memory), segment=SEGMENT, truncate=truncate, replay=replay)
 
 
 def ids(n, rows=2, seed=0):
@@ -99,7 +105,7 @@ def _layer_alone(model, layer, x, h):
     return seen[0]
 
 
-@pytest.mark.parametrize("carry", ["layers", "tokens"])
+@pytest.mark.parametrize("carry", CARRIES)
 def test_calls_of_any_number_of_segments_are_as_one_call(carry):
     wrapped, text = segments(carry=carry), ids(23)
     weights = [*wrapped.parameters()]
@@ -120,7 +126,7 @@ def test_calls_of_any_number_of_segments_are_as_one_call(carry):
             torch.testing.assert_close(got, was, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("carry", ["layers", "tokens"])
+@pytest.mark.parametrize("carry", CARRIES)
 def test_a_saved_state_goes_on_bit_for_bit(carry, tmp_path):
     wrapped, text = segments(carry=carry), ids(20)
     with torch.no_grad():
@@ -136,7 +142,7 @@ def test_a_saved_state_goes_on_bit_for_bit(carry, tmp_path):
 def test_the_state_of_another_memory_is_refused(tmp_path):
     wrapped, model = segments(), decoder()
     wrapped.save(tmp_path / "state", wrapped(ids(5))[1])
-    for memory in (LayerMemory(model, TOKENS, width=8), TokenMemory(model, TOKENS)):
+    for memory in (LayerMemory(model, TOKENS, width=8), TokenMemory(model, TOKENS), SlotMemory(model, SLOTS)):
         with pytest.raises(ValueError, match=r"holds the state of LayerMemory\(2 layers, dim=12, width=4"):
             Segments(model, memory, segment=SEGMENT).load(tmp_path / "state")
     (tmp_path / "text").write_text("no tensors")
@@ -144,7 +150,7 @@ def test_the_state_of_another_memory_is_refused(tmp_path):
         wrapped.load(tmp_path / "text")
 
 
-@pytest.mark.parametrize("carry", ["layers", "tokens"])
+@pytest.mark.parametrize("carry", CARRIES)
 @pytest.mark.parametrize(("truncate", "reached"), [(None, [0, 1, 2, 3]), (1, [3]), (2, [2, 3]), (9, [0, 1, 2, 3])])
 def test_gradients_of_the_last_segment_reach_back_as_far_as_asked(carry, truncate, reached):
     wrapped, met = segments(carry=carry, truncate=truncate), []
@@ -164,7 +170,7 @@ def test_truncation_changes_no_number():
             assert torch.equal(a, b)
 
 
-@pytest.mark.parametrize("carry", ["layers", "tokens"])
+@pytest.mark.parametrize("carry", CARRIES)
 def test_the_past_is_seen_and_its_state_never_grows(carry):
     wrapped, text = segments(carry=carry), ids(60)
     with torch.no_grad():
@@ -172,11 +178,15 @@ def test_the_past_is_seen_and_its_state_never_grows(carry):
         other[:, :SEGMENT] = 0
         assert not torch.equal(wrapped(text[:, :10])[0][:, 5:], wrapped(other[:, :10])[0][:, 5:])
         sizes = [sum(x.untyped_storage().nbytes() for x in flat(wrapped(text[:, :n])[1])) for n in (5, 60)]
-    assert sizes[0] == sizes[1] == 8 * {"layers": 2 * 2 * 24 * 13, "tokens": 2 * TOKENS * 12}[carry]
+    assert (
+        sizes[0]
+        == sizes[1]
+        == 8 * {"layers": 2 * 2 * 24 * 13, "tokens": 2 * TOKENS * 12, "slots": 2 * SLOTS * 12}[carry]
+    )
 
 
 @pytest.mark.parametrize("kind", ["neox", "llama"])
-@pytest.mark.parametrize("carry", ["layers", "tokens"])
+@pytest.mark.parametrize("carry", CARRIES)
 def test_generating_reads_the_memory_and_never_writes_it(kind, carry):
     wrapped, text = segments(kind, carry), ids(12)
     options = {"max_new_tokens": 3, "do_sample": False, "pad_token_id": 0}
@@ -192,10 +202,11 @@ def test_generating_reads_the_memory_and_never_writes_it(kind, carry):
     assert torch.equal(written[:, 2:], got)
 
 
-def test_the_model_itself_is_left_as_it_was():
-    model = decoder()
+@pytest.mark.parametrize("carry", CARRIES)
+def test_the_model_itself_is_left_as_it_was(carry):
+    wrapped = segments(carry=carry)
+    model = wrapped.model
     before, want = copy.deepcopy(model.state_dict()), model(ids(9)).logits
-    wrapped = Segments(model, awake(LayerMemory(model, TOKENS)), segment=SEGMENT)
     wrapped(ids(20))
     wrapped.generate(ids(12), max_new_tokens=1, pad_token_id=0)
     with pytest.raises(ValueError):
@@ -214,7 +225,52 @@ def test_gradient_checkpointing_changes_no_gradient():
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("carry", ["layers", "tokens"])
+@pytest.mark.parametrize("carry", CARRIES)
+@pytest.mark.parametrize("truncate", [None, 2])
+def test_replay_gives_the_gradient_of_all_segments_dropout_included(carry, truncate):
+    text, got = ids(23), []
+    for replay in (False, True):
+        wrapped = segments("gpt2", carry, truncate, replay).train()  # GPT-2 drops a tenth
+        torch.manual_seed(7)
+        _, half = wrapped(text[:, :5])
+        first, state = wrapped.loss(text[:, 5:15], state=half)
+        second, state = wrapped.loss(text[:, 15:], state=state)
+        loss = first + second + sum(x.square().sum() for x in flat(state))
+        got.append([loss, *torch.autograd.grad(loss, [*wrapped.parameters()], allow_unused=True)])
+    for a, b in zip(*got, strict=True):
+        assert (a is None) == (b is None)
+        if a is not None:
+            torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_replay_through_logits_is_the_same_as_without():
+    text, got = ids(13), []
+    for replay in (False, True):
+        wrapped = segments(carry="slots", replay=replay)
+        loss = wrapped(text)[0].square().sum()
+        got.append(torch.autograd.grad(loss, [*wrapped.parameters()]))
+    for a, b in zip(*got, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_the_loss_is_that_of_the_logits_at_the_tokens_that_count():
+    wrapped, text = segments(carry="slots"), ids(13)
+    labels = text.masked_fill(torch.rand(text.shape, generator=torch.Generator().manual_seed(3)) < 0.5, -100)
+    logits = wrapped(text)[0]
+    for counted, given in ((text, None), (labels, labels)):
+        want = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), counted[:, 1:].flatten())
+        torch.testing.assert_close(wrapped.loss(text, given)[0], want, rtol=1e-12, atol=1e-12)
+
+
+def test_a_loss_of_nothing_is_refused():
+    wrapped, text = segments(carry="slots"), ids(13)
+    with pytest.raises(ValueError, match="no token counts in any segment"):
+        wrapped.loss(text, torch.full_like(text, -100))
+    with pytest.raises(ValueError, match=r"labels must be as ids \(2, 13\), got \(2, 12\)"):
+        wrapped.loss(text, text[:, 1:])
+
+
+@pytest.mark.parametrize("carry", CARRIES)
 def test_other_rows_in_the_middle_of_a_stream_are_refused(carry):
     wrapped = segments(carry=carry)
     _, state = wrapped(ids(5))

@@ -92,7 +92,10 @@ def test_a_long_silence_fades_to_zero_without_numbers_below_the_normal_range():
 
 
 def test_no_tokens_give_no_states():
-    assert linear_scan(torch.ones(2, 0, 3), torch.ones(2, 0, 3)).shape == (2, 0, 3)
+    none = torch.ones(2, 0, 3)
+    assert linear_scan(none, none).shape == linear_scan(none, none, torch.ones(2, 3)).shape == (2, 0, 3)
+    with pytest.raises(ValueError, match=r"h0 must be \(2, 3\).*got \(0, 3\)"):
+        linear_scan(none, none, torch.ones(0, 3))
 
 
 def test_misfits_are_refused_with_what_to_do():

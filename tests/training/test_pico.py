@@ -104,7 +104,8 @@ def test_a_lesson_rewards_pointing_inside_its_span_alone(films):
         for step in lesson.steps:
             if isinstance(step, torch.Tensor):
                 assert len(step) == len(lesson.which)
-    rows = lesson_batch(eyes, seen, made, 4)(0)
+    rows = lesson_batch(eyes, seen, made, 600)(0)
+    assert 8 <= len(rows) <= 64
     value, figures = lesson_loss(WORDS)(lm, rows)
     value.backward()
     assert torch.isfinite(value) and 0 <= figures["steps right"] <= 1
@@ -113,7 +114,7 @@ def test_a_lesson_rewards_pointing_inside_its_span_alone(films):
 
 @pytest.mark.slow
 def test_the_whole_course_runs_stops_and_goes_on(tmp_path):
-    course = Course(films=2, drills=1, eye_steps=2, lesson_steps=2, lessons_a_step=4)
+    course = Course(films=2, drills=1, eye_steps=2, lesson_steps=2, tokens_a_step=400)
     figures = make(tmp_path, tmp_path / "pico.safetensors", course)
     first = Pico.load(tmp_path / "pico.safetensors")
     make(tmp_path, tmp_path / "again.safetensors", course)

@@ -39,7 +39,18 @@ def test_the_names_of_a_token_are_one_distribution_for_each_group(eyes):
     raw = eyes.names(tokens)
     torch.testing.assert_close(torch.stack([group.sum(-1) for group in given], -1), torch.ones(5, len(NAMES)))
     torch.testing.assert_close(given[1].log().diff(), raw[:, 9:18].diff())
-    torch.testing.assert_close(eyes.held(tokens), given[1][:, :-1].sum(-1))
+
+
+@torch.inference_mode()
+def test_of_each_frame_one_patch_of_each_colour_is_picked_before_a_second_of_any_and_shapes_before_scenery(eyes):
+    red, green, none = 0, 3, 8
+    colours = torch.tensor([[none, red, red, red, green, none], [none, none, red, none, none, none]])
+    logits = torch.zeros(2, 6, sum(NAMES.values())).scatter(-1, colours[..., None], 12.0)
+    tokens = (logits - eyes.names.bias) @ torch.linalg.pinv(eyes.names.weight).T
+    torch.testing.assert_close(eyes.names(tokens), logits, rtol=1e-3, atol=1e-3)
+    relevance = torch.tensor([[4.0, 1.0, 5.0, 3.0, -6.0, 2.0], [1.0, 9.0, -5.0, 0.0, 2.0, 3.0]])
+    assert eyes.pick(tokens, relevance, 3).tolist() == [[2, 4, 3], [2, 1, 5]]
+    assert eyes.pick(tokens, relevance, 6).sort(1).values.tolist() == [list(range(6))] * 2
 
 
 def test_padding_can_never_be_the_best_word(eyes):

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from seefar.ops._backend import choose
 from seefar.ops.attention import reference, sdpa, tiled
+from seefar.ops.attention.check import check_heads
 from seefar.ops.attention.rules import Rules
 
 BACKENDS = {"sdpa": sdpa, "tiled": tiled, "reference": reference}
@@ -121,18 +122,7 @@ def _narrow(k: Tensor, v: Tensor, rules: Rules) -> tuple[Tensor, Tensor, Rules]:
 
 
 def _check(q: Tensor, k: Tensor, v: Tensor, window: int | None) -> None:
-    shapes = f"q {tuple(q.shape)}, k {tuple(k.shape)}, v {tuple(v.shape)}"
-    if not q.ndim == k.ndim == v.ndim == 4:
-        raise ValueError(f"attention: q, k and v must be (B, heads, tokens, width), got {shapes}")
-    if q.shape[0] != k.shape[0] or q.shape[3] != k.shape[3] or k.shape[:3] != v.shape[:3]:
-        raise ValueError(f"attention: needs q (B, H, N, d), k (B, Hkv, M, d), v (B, Hkv, M, dv), got {shapes}")
-    if k.shape[1] == 0 or q.shape[1] % k.shape[1]:
-        raise ValueError(f"attention: {q.shape[1]} query heads cannot share {k.shape[1]} key heads evenly")
-    if len({(t.dtype, t.device) for t in (q, k, v)}) > 1:
-        kinds = ", ".join(f"{name} {t.dtype} on {t.device}" for name, t in (("q", q), ("k", k), ("v", v)))
-        raise ValueError(f"attention: q, k and v must have one dtype and device, got {kinds}; call .to(q)")
-    if not q.is_floating_point():
-        raise ValueError(f"attention: q, k and v must be floating, got {q.dtype}; call .float() on them")
+    check_heads("attention", q, k, v)
     if window is not None and (isinstance(window, bool) or not isinstance(window, int) or window < 1):
         raise ValueError(f"attention: window must be a positive int, or None for no limit, got {window!r}")
 

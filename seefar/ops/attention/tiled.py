@@ -78,29 +78,51 @@ class _TiledAttention(torch.autograd.Function):
         rules: Rules = ctx.rules  # type: ignore[attr-defined]
         if do is None and dlse is None:
             return None, None, None, None
-        (B, H, _, d), Hkv, exact = q.shape, k.shape[1], log2.dtype
+        exact = log2.dtype
         do = torch.zeros_like(o) if do is None else do
         share = (do.to(exact) * o.to(exact)).sum(-1)
         if dlse is not None:
             share = share - dlse.to(exact)
-        base = log2.clamp(min=torch.finfo(exact).min)  # forbidden scores then give 2^-inf = 0
-        dq = torch.empty_like(q)
-        dk, dv = k.new_zeros(k.shape, dtype=exact), v.new_zeros(v.shape, dtype=exact)
-        for rows, row_tiles in _tiles(rules, B * H, q.device):
-            q_tile, do_tile = _grouped(q, Hkv, rows, exact) * (rules.scale / LN2), _grouped(do, Hkv, rows, exact)
-            base_tile, share_tile = (_grouped(x[..., None], Hkv, rows, exact) for x in (base, share))
-            dq_tile = torch.zeros_like(q_tile)
-            for columns in row_tiles:
-                k_tile, v_tile = _heads(k, columns, exact), _heads(v, columns, exact)
-                weights = torch.bmm(q_tile, k_tile.mT)
-                _forbid(weights, rules, rows, columns, B)
-                weights.sub_(base_tile).exp2_()
-                dv[:, :, columns] += torch.bmm(weights.mT, do_tile).view(B, Hkv, -1, v.shape[-1])
-                dscores = torch.bmm(do_tile, v_tile.mT).sub_(share_tile).mul_(weights)
-                dq_tile.baddbmm_(dscores, k_tile)
-                dk[:, :, columns] += torch.bmm(dscores.mT, q_tile).view(B, Hkv, -1, d)
-            dq[:, :, rows] = (dq_tile * rules.scale).view(B, H, -1, d).to(q.dtype)
-        return dq, dk.mul_(LN2).to(k.dtype), dv.to(v.dtype), None
+        dq, dk, dv = gradients(q, k, v, do, share, log2, rules)
+        return dq.to(q.dtype), dk.to(k.dtype), dv.to(v.dtype), None
+
+
+def gradients(
+    q: Tensor, k: Tensor, v: Tensor, do: Tensor, share: Tensor, log2: Tensor, rules: Rules
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of attention as far as these keys go, which may be some of all that the queries saw.
+
+    Args:
+        q: (B, H, N, d) queries.
+        k: (B, Hkv, M, d) keys.
+        v: (B, Hkv, M, dv) values.
+        do: (B, H, N, dv) gradient of the output over all keys.
+        share: (B, H, N) of do and that output the product, less the gradient of the log-sum-exp; float32 or wider.
+        log2: (B, H, N) the log-sum-exp over all keys, in units of log 2, in the dtype of ``share``.
+        rules: for these queries and keys.
+
+    Returns:
+        dq, dk and dv in the dtype of ``share``; dq and, for queries elsewhere, dk and dv are sums to be added up.
+    """
+    (B, H, _, d), Hkv, exact = q.shape, k.shape[1], log2.dtype
+    base = log2.clamp(min=torch.finfo(exact).min)  # forbidden scores then give 2^-inf = 0
+    dq = q.new_empty(q.shape, dtype=exact)
+    dk, dv = k.new_zeros(k.shape, dtype=exact), v.new_zeros(v.shape, dtype=exact)
+    for rows, row_tiles in _tiles(rules, B * H, q.device):
+        q_tile, do_tile = _grouped(q, Hkv, rows, exact) * (rules.scale / LN2), _grouped(do, Hkv, rows, exact)
+        base_tile, share_tile = (_grouped(x[..., None], Hkv, rows, exact) for x in (base, share))
+        dq_tile = torch.zeros_like(q_tile)
+        for columns in row_tiles:
+            k_tile, v_tile = _heads(k, columns, exact), _heads(v, columns, exact)
+            weights = torch.bmm(q_tile, k_tile.mT)
+            _forbid(weights, rules, rows, columns, B)
+            weights.sub_(base_tile).exp2_()
+            dv[:, :, columns] += torch.bmm(weights.mT, do_tile).view(B, Hkv, -1, v.shape[-1])
+            dscores = torch.bmm(do_tile, v_tile.mT).sub_(share_tile).mul_(weights)
+            dq_tile.baddbmm_(dscores, k_tile)
+            dk[:, :, columns] += torch.bmm(dscores.mT, q_tile).view(B, Hkv, -1, d)
+        dq[:, :, rows] = (dq_tile * rules.scale).view(B, H, -1, d)
+    return dq, dk.mul_(LN2), dv
 
 
 def _tiles(rules: Rules, heads: int, device: torch.device) -> Iterator[tuple[slice, list[slice]]]:

@@ -48,7 +48,7 @@ def linear_scan(a: Tensor, b: Tensor, h0: Tensor | None = None, *, backend: str 
     """
     if a.ndim < 2 or a.shape != b.shape:
         raise ValueError(f"linear_scan: a {tuple(a.shape)} and b {tuple(b.shape)} must have one shape (B, N, ...)")
-    if h0 is not None and h0.shape != a[:, :1].flatten(0, 1).shape:
+    if h0 is not None and h0.shape != (a.shape[0], *a.shape[2:]):
         raise ValueError(
             f"linear_scan: h0 must be {(a.shape[0], *a.shape[2:])}, a without its axis 1, got {tuple(h0.shape)}"
         )

@@ -1,0 +1,32 @@
+"""The bench of mixers: every layer goes through it, what it prints, refusals."""
+
+import pytest
+
+from seefar.evals.bench_mixers import LAYERS, PICTURES, UNTRAINED, draw, run, table
+
+
+@pytest.fixture(scope="module")
+def result():
+    return run(seeds=1, steps=1, pairs=(2, 4), lengths=(64, 128), ages=(32, 64))
+
+
+def test_every_mixer_is_measured_in_every_way(result):
+    for curves in PICTURES.values():
+        missing = set(LAYERS) - set(result[curves])
+        assert missing == (set(UNTRAINED) if curves.startswith("recall") else set())
+    held = result["KB held by tokens read"]
+    assert held["Attention"]["64"] > 1.9 * held["Attention"]["32"]
+    assert held["Mamba"]["64"] == held["Mamba"]["32"]
+    assert held["Hyena, distilled"]["64"] == held["Hyena, distilled"]["32"] < held["Hyena"]["64"]
+
+
+def test_the_table_has_a_row_for_each_and_the_pictures_are_drawn(result, tmp_path):
+    lines = table(result).splitlines()
+    assert len(lines) == 2 + len(LAYERS) and len({line.count("|") for line in lines}) == 1
+    for file in draw(result, tmp_path):
+        assert file.read_text().count("Mamba") >= 1
+
+
+def test_an_unknown_mixer_is_named():
+    with pytest.raises(ValueError, match="no mixer 'Mamba 7', there are Attention"):
+        run(only=("Mamba 7",))
