@@ -86,7 +86,7 @@ class Trials:
 
 def run(
     *,
-    seeds: int = 3,
+    seeds: int = 2,
     steps: int = 400,
     pairs: tuple[int, ...] = (4, 8, 16, 32),
     lengths: tuple[int, ...] = (1024, 2048, 4096, 8192, 16384),
