@@ -5,6 +5,7 @@ B sequences, N tokens.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Literal, NamedTuple
 
@@ -45,20 +46,33 @@ class LastToken(nn.Module):
         return self.head(y[:, -1])[:, 0]
 
 
-def fresh(abscissa: float, *, states: int = 4, step: float = 0.7, learn_A: bool = True, seed: int) -> LastToken:
+Make = Callable[[float], PlainSelective]
+"""``make(abscissa)``: a mixer of two channels whose s_A starts there."""
+
+
+def fresh(make: Make, abscissa: float, *, learn_A: bool = True, seed: int) -> LastToken:
     """A classifier of bits that starts at this s_A; without ``learn_A`` it stays there."""
     torch.manual_seed(seed)
-    mixer = PlainSelective(2, states=states, abscissa=abscissa, step=step)
+    mixer = make(abscissa)
     mixer.A.requires_grad_(learn_A)
     return LastToken(mixer, 2)
 
 
 @cache
 def trained(
-    abscissa: float, length: int, seed: int, *, learn_A: bool, examples: int, tests: int, steps: int, lr: float = 0.02
+    make: Make,
+    abscissa: float,
+    length: int,
+    seed: int,
+    *,
+    learn_A: bool,
+    examples: int,
+    tests: int,
+    steps: int,
+    lr: float = 0.02,
 ) -> Outcome:
     """A classifier trained on the majority of ``examples`` sequences, with the logistic loss."""
-    model = fresh(abscissa, learn_A=learn_A, seed=seed)
+    model = fresh(make, abscissa, learn_A=learn_A, seed=seed)
     x, y = majority(examples, length, seed=2 * seed + 1)
     new, answers = majority(tests, length, seed=2 * seed + 2)
 
@@ -79,10 +93,13 @@ def trained(
     return Outcome(right, right_new, first, second, model.mixer.abscissa, min(bound.gap, 1e30))
 
 
-def on_majority(abscissa: float, what: What, *, learn_A: bool, examples: int, tests: int, steps: int) -> Arm:
+def on_majority(
+    make: Make, abscissa: float, what: What, *, learn_A: bool, examples: int, tests: int, steps: int
+) -> Arm:
     """A figure of training at each length.
 
     Args:
+        make: the mixer.
         abscissa: s_A to start at.
         what: ``gap`` in accuracy, training less test; ``accuracy`` on test; ``abscissa`` after training; ``loss gap``,
             test less training; ``bound`` on that one.
@@ -94,7 +111,7 @@ def on_majority(abscissa: float, what: What, *, learn_A: bool, examples: int, te
 
     def prepared(seed: int) -> Measure:
         def measure(length: int) -> float:
-            done = trained(abscissa, length, seed, learn_A=learn_A, examples=examples, tests=tests, steps=steps)
+            done = trained(make, abscissa, length, seed, learn_A=learn_A, examples=examples, tests=tests, steps=steps)
             return {
                 "gap": done.train - done.test,
                 "accuracy": done.test,
@@ -108,11 +125,11 @@ def on_majority(abscissa: float, what: What, *, learn_A: bool, examples: int, te
     return prepared
 
 
-def bound_of_fresh(abscissa: float, *, examples: int = 1000) -> Arm:
+def bound_of_fresh(make: Make, abscissa: float, *, examples: int = 1000) -> Arm:
     """The bound of a classifier as it is drawn, by length."""
 
     def prepared(seed: int) -> Measure:
-        model = fresh(abscissa, seed=seed)
+        model = fresh(make, abscissa, seed=seed)
         return lambda length: generalization_bound(model.mixer, model.head, examples=examples, length=length).gap
 
     return prepared

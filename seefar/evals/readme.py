@@ -55,7 +55,9 @@ def render(text: str, results: Path) -> str:
 def _table(name: str, result: dict[str, Any]) -> str:
     table = _table_of(name, result).strip("\n")
     markdown = any(line.startswith("|") for line in table.splitlines())
-    return (table if markdown else f"```text\n{table}\n```") + f"\n\nBy `{_command(name)}`."
+    drawn = getattr(import_module(TABLES[name]), "PICTURES", {})
+    pictures = "".join(f"\n\n![{title}]({name}-{picture}.svg)" for picture, title in drawn.items())
+    return (table if markdown else f"```text\n{table}\n```") + f"{pictures}\n\nBy `{_command(name)}`."
 
 
 def _command(name: str) -> str:

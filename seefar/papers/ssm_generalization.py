@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from seefar.evals.generalization import bound_of_fresh, on_majority
 from seefar.evals.protocols import Curves, length_sweep
+from seefar.mixers.plain_selective import PlainSelective
 from seefar.papers._card import Card, Scale, Verdict
 
 CARD = Card(
@@ -38,7 +39,7 @@ def claim(scale: Scale) -> Verdict:
     told = {
         what: length_sweep(
             {
-                name: on_majority(start, what, learn_A=learnt, examples=examples, tests=tests, steps=steps)
+                name: on_majority(_from, start, what, learn_A=learnt, examples=examples, tests=tests, steps=steps)
                 for name, (start, learnt) in STARTS.items()
             },
             lengths,
@@ -47,7 +48,7 @@ def claim(scale: Scale) -> Verdict:
         )
         for what in ("gap", "accuracy", "abscissa", "loss gap", "bound")
     }
-    fresh = {f"{start}": bound_of_fresh(start) for start in (-0.5, 0.0, 0.05)}
+    fresh = {f"{start}": bound_of_fresh(_from, start) for start in (-0.5, 0.0, 0.05)}
     bounds = length_sweep(fresh, long, scale, name="fresh bounds")
     growth = {start: row[long[-1]].mean / row[long[0]].mean for start, row in bounds.items()}
     gaps = [figure.mean for figure in told["gap"]["-0.5, held"].values()]
@@ -78,6 +79,10 @@ def claim(scale: Scale) -> Verdict:
         "bound is our own, cruder than the paper's and larger than any gap by far: it shows what length does, not how "
         "large a gap is. IMDb and ListOps are left out; A is diagonal",
     )
+
+
+def _from(abscissa: float) -> PlainSelective:
+    return PlainSelective(2, states=4, abscissa=abscissa, step=0.7)
 
 
 def _above(bounds: Curves, gaps: Curves) -> bool:
