@@ -161,7 +161,7 @@ BENCHES = {
     "layers": "How fast whole Mamba layers are, beside those of transformers with the same weights.",
     "forms": "From how many tokens on attention by sums is faster than by pairs, and by how much at 65,536.",
     "convs": "How fast causal dilated convolutions are, beside one convolution of PyTorch a level.",
-    "mixers": "What each mixer recalls and costs, by the length of the sequence (half an hour).",
+    "mixers": "What each mixer recalls and costs, by the length of the sequence (over half an hour).",
 }
 """Name of a bench -> what it tells."""
 

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from seefar.media import Video
 
 PER_FRAME, MARGIN, THRESHOLD, LEAST = 3, 2, -4.0, 8
-"""How ``pico`` chooses what its language model sees; its weights were trained with these."""
+"""How ``pico`` chooses what its language model sees; its weights were trained with these, and with an earlier order of
+patches in a frame, by shapes and relevance alone."""
 RECIPES = ("relevance", "uniform", "uniform-patches", "blind")
 LIMITS = "pico knows rendered worlds (coloured shapes, digits, words on cards, sample photographs), not the real one."
 
