@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from seefar.evals.level_by_level import level_by_level
-from seefar.evals.race import PROBE, Contender, Probe, against_limit, limits_of, machine_now, race, ratios
+from seefar.evals.race import PROBE, Contender, Probe, against_limit, cores, limits_of, machine_now, race, ratios
 from seefar.mixers.dilated import dilations
 from seefar.mixers.ema import EMA
 from seefar.ops.dilated_conv import dilated_conv
@@ -70,14 +70,11 @@ def run(
         raise ValueError(
             f"bench convs: threads and repeats must be at least 1 and tokens 2, got {threads=}, {repeats=}, {tokens=}"
         )
-    before, started = torch.get_num_threads(), time.time()
-    torch.set_num_threads(threads)
-    try:
+    started = time.time()
+    with cores(threads):
         limits = limits_of(probe)
         parts = {name: _one(cascade, tokens, repeats, limits) for name, cascade in cascades.items()}
         machine = machine_now(threads)
-    finally:
-        torch.set_num_threads(before)
     bars = []
     for name, cascade in cascades.items():
         value = parts[name]["ratios"][cascade.peer]["forward"]

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from seefar.evals.bench_ops import FORWARD_WORK
-from seefar.evals.race import PROBE, Contender, Probe, against_limit, limits_of, machine_now, race, ratios
+from seefar.evals.race import PROBE, Contender, Probe, against_limit, cores, limits_of, machine_now, race, ratios
 from seefar.mixers.base import Mixer
 from seefar.mixers.mamba2 import Mamba2
 from seefar.mixers.selective import Mamba
@@ -102,15 +102,11 @@ def run(
         raise ValueError(
             f"bench layers: threads, repeats and tokens must be at least 1, got {threads=}, {repeats=}, {tokens=}"
         )
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with cores(threads):
         started = time.time()
         limits = limits_of(probe)
         parts = {name: _one(layer, tokens, repeats, limits) for name, layer in layers.items()}
         machine = machine_now(threads)
-    finally:
-        torch.set_num_threads(before)
     bars = [
         {
             "name": f"{name} layer, forward, times faster than transformers'",

@@ -11,7 +11,8 @@ import platform
 import re
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,17 @@ class Probe:
 
 
 PROBE = Probe()
+
+
+@contextmanager
+def cores(threads: int) -> Iterator[None]:
+    """So many threads of torch inside, as many as before behind."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def machine_now(threads: int) -> dict[str, Any]:
