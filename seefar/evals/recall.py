@@ -145,8 +145,9 @@ def cost_after(
 ) -> tuple[Curves, dict[str, dict[int, int]]]:
     """Seconds of one and the same call, and bytes remembered, by the number of segments that were read before it.
 
-    Seconds are the shortest of ``repeats`` calls after one to warm up. All ages of all arms take turns, so that a busy
-    moment hits them alike: they are to be compared with each other.
+    Seconds are the shortest of ``repeats`` calls after one to warm up: the processor's own, which others on the same
+    core do not move, or by the clock where a GPU does the work. All ages of all arms take turns, so that a busy moment
+    hits them alike: they are to be compared with each other.
 
     Args:
         arms: by name.
@@ -154,14 +155,15 @@ def cost_after(
         setting: the scale; seeds play no part.
         repeats: calls that are timed.
     """
+    clock = time.perf_counter if torch.cuda.is_available() else time.process_time
     ready = {(arm, age): prepare(age) for arm, prepare in arms.items() for age in ages}
     best = dict.fromkeys(ready, math.inf)
     for done in range(repeats + 1):
         for key, (call, _) in ready.items():
-            began = time.perf_counter()
+            began = clock()
             call()
             if done > 0:
-                best[key] = min(best[key], time.perf_counter() - began)
+                best[key] = min(best[key], clock() - began)
         if setting.progress is not None:
             setting.progress("cost after", done, repeats)
     seconds = Curves({arm: {age: Figure((best[arm, age],)) for age in ages} for arm in arms})

@@ -10,12 +10,12 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seefar.mixers.base import Mixer
 from seefar.mixers.dplr import full_precision
 from seefar.ops.long_conv import long_conv
+from seefar.ops.short_conv import short_conv
 
 
 class ConvState(NamedTuple):
@@ -148,18 +148,11 @@ class Hyena(Mixer):
     def forward(self, x: Tensor, state: HyenaState | None = None) -> tuple[Tensor, HyenaState]:
         """Mix x (B, N, D), going on from ``state``."""
         p_BTD = self.in_proj(x)
-        recent = p_BTD.new_zeros(len(x), self.short - 1, p_BTD.shape[2]) if state is None else state.recent_BTD
-        p_BTD = torch.cat([recent, p_BTD], 1)
-        weight, bias = self.short_conv.weight, self.short_conv.bias
-        assert bias is not None
-        if x.shape[1] == 1:
-            near = (p_BTD * weight[:, 0].T).sum(1, keepdim=True) + bias
-        else:
-            near = F.conv1d(p_BTD.mT, weight, bias, groups=len(weight)).mT
+        weight, bias = self.short_conv.weight[:, 0], self.short_conv.bias
+        near, recent = short_conv(p_BTD, weight, bias, None if state is None else state.recent_BTD)
         q, k, v = (part.unflatten(-1, (self.heads, -1)) for part in near.chunk(3, -1))
         far_BNMS, past = self.conv(
             (v[..., :, None] * k[..., None, :]).flatten(-2), None if state is None else state.long
         )
         y_BNMw = (far_BNMS.unflatten(-1, (v.shape[-1], -1)) * q[..., None, :]).sum(-1)
-        # a copy: a view would keep the whole chunk in memory
-        return self.out_proj(y_BNMw.flatten(2)), HyenaState(p_BTD[:, x.shape[1] :].clone(), past)
+        return self.out_proj(y_BNMw.flatten(2)), HyenaState(recent, past)

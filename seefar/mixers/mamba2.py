@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seefar.mixers.base import Mixer
+from seefar.ops.short_conv import short_conv
 from seefar.ops.ssd import ssd
 
 
@@ -133,15 +134,11 @@ class Mamba2(Mixer):
 
     def forward(self, x: Tensor, state: Mamba2State | None = None) -> tuple[Tensor, Mamba2State]:
         """Mix x (B, N, D), going on from ``state``."""
-        N, heads, wide = x.shape[1], len(self.A_log), self.conv1d.in_channels
+        heads, wide = len(self.A_log), self.conv1d.in_channels
         inner = heads * self.head_dim
         z_BNE, u_BNF, dt_BNH = self.in_proj(x).split([inner, wide, heads], -1)
-        before = self.conv1d.kernel_size[0] - 1
-        past_BKF = u_BNF.new_zeros(len(x), before, wide) if state is None else state.conv_BKF
-        u_BNF = torch.cat([past_BKF, u_BNF], 1)
-        # a copy: a view would keep the whole chunk in memory
-        conv_BKF = u_BNF[:, N:].clone()
-        u_BNF = F.silu(self._convolved(u_BNF, N))
+        past_BKF = None if state is None else state.conv_BKF
+        u_BNF, conv_BKF = short_conv(u_BNF, self.conv1d.weight[:, 0], self.conv1d.bias, past_BKF, silu=True)
         # half precision would round decays near one to one: the scan and its state are float32 at least
         exact = torch.promote_types(x.dtype, torch.float32)
         u_BNF, z_BNE, dt_BNH, bias_H, rate_H, D_H = (
@@ -156,12 +153,3 @@ class Mamba2(Mixer):
         y_BNHP, h_BHPS = ssd(u_BNHP, dt_BNH, -torch.exp(rate_H), B_BNGS, C_BNGS, D_H, h0)
         y_BNE = self.norm(y_BNHP.flatten(-2), z_BNE)
         return self.out_proj(y_BNE.to(x.dtype)), Mamba2State(conv_BKF, h_BHPS)
-
-    def _convolved(self, u_BMF: Tensor, N: int) -> Tensor:
-        """The convolution as K shifted products, which leaves tokens before channels, as the scan wants them."""
-        taps_KF = self.conv1d.weight[:, 0].T
-        first = u_BMF[:, :N] * taps_KF[0]
-        out = first if self.conv1d.bias is None else first + self.conv1d.bias
-        for k in range(1, len(taps_KF)):
-            out = torch.addcmul(out, u_BMF[:, k : k + N], taps_KF[k])
-        return out

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from seefar.mixers.base import Mixer
 from seefar.ops.selective_scan import selective_scan
+from seefar.ops.short_conv import short_conv
 
 
 class MambaState(NamedTuple):
@@ -71,13 +72,8 @@ class Drive(NamedTuple):
 
 def drive(weights: Selection, u_BNE: Tensor, state: MambaState | None = None) -> tuple[Drive, Tensor]:
     """Convolve u and let it choose the rest: all float32 at least, and what the convolution keeps."""
-    N, S = u_BNE.shape[1], weights.A_log.shape[1]
-    before = weights.conv1d.kernel_size[0] - 1
-    past_BKE = u_BNE.new_zeros(len(u_BNE), before, u_BNE.shape[-1]) if state is None else state.conv_BKE
-    u_BNE = torch.cat([past_BKE, u_BNE], 1)
-    # a copy: a view would keep the whole chunk in memory
-    conv_BKE = u_BNE[:, N:].clone()
-    u_BNE = F.silu(weights.conv1d(u_BNE.transpose(1, 2))).transpose(1, 2)
+    S, past_BKE = weights.A_log.shape[1], None if state is None else state.conv_BKE
+    u_BNE, conv_BKE = short_conv(u_BNE, weights.conv1d.weight[:, 0], weights.conv1d.bias, past_BKE, silu=True)
     dt_BNR, B_BNS, C_BNS = weights.x_proj(u_BNE).split([weights.dt_proj.in_features, S, S], -1)
     # half precision would round decays near one to one: the scan and its state are float32 at least
     exact = torch.promote_types(u_BNE.dtype, torch.float32)

@@ -22,16 +22,22 @@ from seefar.ops.cauchy import BACKENDS as _CAUCHY
 from seefar.ops.cauchy import cauchy as cauchy
 from seefar.ops.dilated_conv import BACKENDS as _DILATED_CONV
 from seefar.ops.dilated_conv import dilated_conv as dilated_conv
+from seefar.ops.fft_conv import BACKENDS as _FFT_CONV
+from seefar.ops.fft_conv import fft_conv as fft_conv
 from seefar.ops.linear_attention import BACKENDS as _LINEAR_ATTENTION
 from seefar.ops.linear_attention import linear_attention as linear_attention
 from seefar.ops.linear_scan import BACKENDS as _LINEAR_SCAN
 from seefar.ops.linear_scan import linear_scan as linear_scan
 from seefar.ops.long_conv import BACKENDS as _LONG_CONV
 from seefar.ops.long_conv import long_conv as long_conv
+from seefar.ops.newton_inverse import BACKENDS as _NEWTON_INVERSE
+from seefar.ops.newton_inverse import newton_inverse as newton_inverse
 from seefar.ops.picked_attention import BACKENDS as _PICKED_ATTENTION
 from seefar.ops.picked_attention import picked_attention as picked_attention
 from seefar.ops.selective_scan import BACKENDS as _SELECTIVE_SCAN
 from seefar.ops.selective_scan import selective_scan as selective_scan
+from seefar.ops.short_conv import BACKENDS as _SHORT_CONV
+from seefar.ops.short_conv import short_conv as short_conv
 from seefar.ops.ssd import BACKENDS as _SSD
 from seefar.ops.ssd import ssd as ssd
 from seefar.ops.taylor_attention import BACKENDS as _TAYLOR_ATTENTION
@@ -44,11 +50,14 @@ _TABLES: Mapping[str, Mapping[str, ModuleType]] = {
     "block_attention": _BLOCK_ATTENTION,
     "cauchy": _CAUCHY,
     "dilated_conv": _DILATED_CONV,
+    "fft_conv": _FFT_CONV,
     "linear_attention": _LINEAR_ATTENTION,
     "linear_scan": _LINEAR_SCAN,
     "long_conv": _LONG_CONV,
+    "newton_inverse": _NEWTON_INVERSE,
     "picked_attention": _PICKED_ATTENTION,
     "selective_scan": _SELECTIVE_SCAN,
+    "short_conv": _SHORT_CONV,
     "taylor_attention": _TAYLOR_ATTENTION,
     "ssd": _SSD,
     "tree_topk": _TREE_TOPK,

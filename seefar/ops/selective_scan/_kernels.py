@@ -15,14 +15,27 @@ from seefar.ops._exp2 import FAST, LN2, exp2, sigmoid
 
 LANES = 64
 EVERY = 32
+AHEAD = 8  # tokens; it divides EVERY
 
 Array = NDArray[np.floating]
+
+
+@njit(nogil=True, cache=True, fastmath=FAST, error_model="numpy")
+def advance(a: Array, h: Array, step: Array, push: Array, out: Array, writes: Array, reads: Array) -> None:
+    """h <- 2^(step a) h + push B_t, out += C_t h, for LANES channels of one token."""
+    for s in range(len(a)):
+        rate, state, write, read = a[s], h[s], writes[s], reads[s]
+        for j in range(LANES):
+            new = exp2(step[j] * rate[j]) * state[j] + push[j] * write
+            state[j] = new
+            out[j] += read * new
 
 
 @njit(nogil=True, cache=True, fastmath=FAST, error_model="numpy")
 def forward(
     b: int,
     d0: int,
+    d1: int,
     u: Array,
     dt: Array,
     rate: Array,
@@ -38,45 +51,60 @@ def forward(
     gated: bool,
     keep: bool,
 ) -> None:
-    """y and h_last for channels d0 ... d0 + LANES of row b; rate is A log2(e); kept receives every EVERY-th state."""
+    """y and h_last for channels d0 ... d1 of row b; rate is A log2(e); kept receives every EVERY-th state.
+
+    A few tokens are read and written at a time with all their channels: memory is fast along a row alone.
+    """
     N, S = B.shape[1], B.shape[2]
-    w = min(LANES, u.shape[2] - d0)
+    width = d1 - d0
+    blocks = -(-width // LANES)
     zero = u.dtype.type(0)
-    a, h = np.full((S, LANES), zero), np.full((S, LANES), zero)
-    step, push, out = np.full(LANES, zero), np.full(LANES, zero), np.full(LANES, zero)
-    for s in range(S):
-        for j in range(w):
-            a[s, j] = rate[d0 + j, s]
-            h[s, j] = h0[b, d0 + j, s]
-    for t in range(N):
-        if t % EVERY == 0:
-            for s in range(S):
-                for j in range(LANES):
-                    h[s, j] = h[s, j] if not abs(h[s, j]) < tiny else zero
-            if keep:
-                for s in range(S):
-                    for j in range(w):
-                        kept[b, t // EVERY, s, d0 + j] = h[s, j]
-        for j in range(w):
-            step[j] = dt[b, t, d0 + j]
-            push[j] = dt[b, t, d0 + j] * u[b, t, d0 + j]
-            out[j] = D[d0 + j] * u[b, t, d0 + j]
+    a, h = np.full((blocks, S, LANES), zero), np.full((blocks, S, LANES), zero)
+    step, push, out = (
+        np.full((AHEAD, blocks * LANES), zero),
+        np.full((AHEAD, blocks * LANES), zero),
+        np.full((AHEAD, blocks * LANES), zero),
+    )
+    for k in range(blocks):
+        first = k * LANES
         for s in range(S):
-            write, read = B[b, t, s], C[b, t, s]
-            for j in range(LANES):
-                new = exp2(step[j] * a[s, j]) * h[s, j] + push[j] * write
-                h[s, j] = new
-                out[j] += read * new
-        if gated:
-            for j in range(w):
-                gate = z[b, t, d0 + j]
-                y[b, t, d0 + j] = out[j] * gate * sigmoid(gate)
-        else:
-            for j in range(w):
-                y[b, t, d0 + j] = out[j]
-    for s in range(S):
-        for j in range(w):
-            h_last[b, d0 + j, s] = h[s, j]
+            for j in range(min(LANES, width - first)):
+                a[k, s, j] = rate[d0 + first + j, s]
+                h[k, s, j] = h0[b, d0 + first + j, s]
+    for t0 in range(0, N, AHEAD):
+        if t0 % EVERY == 0:
+            for k in range(blocks):
+                first = k * LANES
+                for s in range(S):
+                    for j in range(LANES):
+                        h[k, s, j] = h[k, s, j] if not abs(h[k, s, j]) < tiny else zero
+                    if keep:
+                        for j in range(min(LANES, width - first)):
+                            kept[b, t0 // EVERY, s, d0 + first + j] = h[k, s, j]
+        many = min(AHEAD, N - t0)
+        for i in range(many):
+            for j in range(width):
+                step[i, j] = dt[b, t0 + i, d0 + j]
+                push[i, j] = dt[b, t0 + i, d0 + j] * u[b, t0 + i, d0 + j]
+                out[i, j] = D[d0 + j] * u[b, t0 + i, d0 + j]
+        for k in range(blocks):
+            first, last = k * LANES, (k + 1) * LANES
+            for i in range(many):
+                t = t0 + i
+                advance(a[k], h[k], step[i, first:last], push[i, first:last], out[i, first:last], B[b, t], C[b, t])
+        for i in range(many):
+            if gated:
+                for j in range(width):
+                    gate = z[b, t0 + i, d0 + j]
+                    y[b, t0 + i, d0 + j] = out[i, j] * gate * sigmoid(gate)
+            else:
+                for j in range(width):
+                    y[b, t0 + i, d0 + j] = out[i, j]
+    for k in range(blocks):
+        first = k * LANES
+        for s in range(S):
+            for j in range(min(LANES, width - first)):
+                h_last[b, d0 + first + j, s] = h[k, s, j]
 
 
 @njit(nogil=True, cache=True, fastmath=FAST, error_model="numpy")

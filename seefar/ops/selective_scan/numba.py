@@ -46,17 +46,20 @@ class _SelectiveScan(torch.autograd.Function):
         y, h_last = torch.empty_like(u), torch.empty_like(h0)
         marks = -(-N // _kernels.EVERY) if keep else 0
         kept = u.new_empty((Bt, marks, S, channels))
-        blocks = -(-channels // _kernels.LANES)
         least = tiny(u.dtype)
         inputs = [t.numpy() for t in (u, dt, rate, B, C, skip, gate, h0)]
         outputs = [t.numpy() for t in (y, h_last, kept)]
         kernel: Any = _kernels.forward
+        # as many parts of a row as keep all threads at work, and no more: the wider, the faster memory is
+        parts = min(-(-channels // _kernels.LANES), -(-torch.get_num_threads() // Bt))
+        width = -(-channels // parts // _kernels.LANES) * _kernels.LANES
+        parts = -(-channels // width)
 
         def piece(i: int) -> None:
-            b, block = divmod(i, blocks)
-            kernel(b, block * _kernels.LANES, *inputs, least, *outputs, z is not None, keep)
+            b, part = divmod(i, parts)
+            kernel(b, part * width, min(channels, (part + 1) * width), *inputs, least, *outputs, z is not None, keep)
 
-        spread(piece, Bt * blocks, work=u.numel() * S)
+        spread(piece, Bt * parts, work=u.numel() * S)
         ctx.has_skip, ctx.has_gate = D is not None, z is not None
         ctx.save_for_backward(u, dt, A, B, C, skip, gate, kept)
         return y, h_last

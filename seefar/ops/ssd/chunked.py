@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 CHUNK = 64
-AT_ONCE = 2**17
+AT_ONCE = 2**18
 """Weights between two tokens that are held at a time, over all heads and rows; one chunk may need more."""
 
 
