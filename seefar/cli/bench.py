@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from seefar.evals.readme import MODULES
 
 TELLS = ("ask", "needle", "read", "mixers")
 """Benches that report their progress; the others take seconds, and a bar would disturb what they time."""
+RESUMES = ("mixers",)
+"""Benches that keep what took them minutes under ``build``, and go on from there when they were stopped."""
 
 
 def run(name: str, folder: Path, quick: bool) -> None:
@@ -22,14 +25,18 @@ def run(name: str, folder: Path, quick: bool) -> None:
     module = import_module(f"seefar.evals.{MODULES[name]}")
     folder.mkdir(parents=True, exist_ok=True)
     given = small(name) if quick else {}
+    end = "_quick" if quick else ""
+    kept = Path("build/benches") / f"{name}{end}"
+    if name in RESUMES:
+        given["folder"] = kept
     if name in TELLS:
         with progress_bars() as progress:
             result = module.run(**given, progress=progress)
     else:
         result = module.run(**given)
-    end = "_quick" if quick else ""
     file = folder / f"bench_{name}{end}.json"
     file.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    shutil.rmtree(kept, ignore_errors=True)
     out().print(module.table(result), soft_wrap=True)
     if name == "needle":
         picture = folder / f"needle{end}.png"
@@ -59,6 +66,13 @@ def small(name: str) -> dict[str, Any]:
         "layers": {"repeats": 1, "tokens": 512, "probe": probe},
         "convs": {"repeats": 1, "tokens": 1024, "probe": probe},
         "decode": {"repeats": 1, "lengths": (1024, 4096), "heads": 2, "probe": probe},
-        "mixers": {"seeds": 1, "steps": 20, "pairs": (2, 4, 8), "lengths": (256, 512, 1024), "ages": (256, 1024, 4096)},
+        "mixers": {
+            "seeds": 1,
+            "steps": 20,
+            "pairs": (2, 4, 8),
+            "lengths": (256, 512, 1024),
+            "ages": (256, 1024, 4096),
+            "far": 16384,
+        },
     }
     return quick[name]

@@ -16,7 +16,18 @@ import torch
 from torch import Tensor
 
 from seefar.evals.level_by_level import level_by_level
-from seefar.evals.race import PROBE, Contender, Probe, against_limit, cores, limits_of, machine_now, race, ratios
+from seefar.evals.race import (
+    PROBE,
+    Contender,
+    Probe,
+    against_limit,
+    bar,
+    cores,
+    limits_of,
+    machine_now,
+    race,
+    ratios,
+)
 from seefar.mixers.dilated import dilations
 from seefar.mixers.ema import EMA
 from seefar.ops.dilated_conv import dilated_conv
@@ -78,8 +89,7 @@ def run(
     bars = []
     for name, cascade in cascades.items():
         value = parts[name]["ratios"][cascade.peer]["forward"]
-        title = f"{name}, forward, times faster than {cascade.peer}"
-        bars.append({"name": title, "value": value, "at_least": cascade.at_least, "holds": value >= cascade.at_least})
+        bars.append(bar(f"{name}, forward, times faster than {cascade.peer}", value, at_least=cascade.at_least))
     seconds = round(time.time() - started, 1)
     return {"machine": machine, "tokens": tokens, "limits": limits, "cascades": parts, "bars": bars, "seconds": seconds}
 
@@ -130,9 +140,9 @@ def table(result: Mapping[str, Any]) -> str:
             both = f"{each['both'] * 1e3:.0f}"
             lines.append(f"| {name} | {contender} | {each['forward'] * 1e3:.0f} | {both} | {faster} |")
     lines += ["", "| bar | measured | wanted | holds | ours, of the machine's limit |", "|---|---|---|---|---|"]
-    for part, bar in zip(result["cascades"].values(), result["bars"], strict=True):
-        holds, limit = "yes" if bar["holds"] else "no", part["limit"]["forward"]
+    for part, wanted in zip(result["cascades"].values(), result["bars"], strict=True):
+        holds, limit = "yes" if wanted["holds"] else "no", part["limit"]["forward"]
         share = f"{limit['fraction']:.2f} of {limit['binding']}"
-        lines.append(f"| {bar['name']} | {bar['value']:.1f} | {bar['at_least']} | {holds} | {share} |")
+        lines.append(f"| {wanted['name']} | {wanted['value']:.1f} | {wanted['at_least']} | {holds} | {share} |")
     machine = result["machine"]
     return "\n".join([*lines, "", f"{result['tokens']:,} tokens, {machine['cpu']}, {machine['threads']} threads."])

@@ -11,11 +11,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from seefar.evals.protocols import cost_sweep
-from seefar.evals.race import PROBE, Probe, limits_of, machine_now
+from seefar.evals.race import PROBE, Probe, bar, bar_rows, cores, limits_of, machine_now
 from seefar.evals.swapped_attention import Attend, decoding
 from seefar.hf.hip import HiP
 from seefar.ops.tree_topk import rounds
@@ -52,14 +51,10 @@ def run(
         "seefar HiP": hip,
         "seefar HiP, a search for each token": partial(HiP, refresh=1),
     }
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with cores(threads):
         started, limits = time.time(), limits_of(probe)
         arms = {name: decoding(make, tokens=tokens, heads=heads, width=width) for name, make in contenders.items()}
         seconds, _ = cost_sweep(arms, lengths, _Quiet(), repeats=repeats, name="bench decode")
-    finally:
-        torch.set_num_threads(before)
     each = {name: {n: figure.mean / tokens for n, figure in row.items()} for name, row in seconds.items()}
     last = lengths[-1]
     read = {
@@ -80,12 +75,7 @@ def run(
         "ratio": {name: each["torch SDPA"][last] / row[last] for name, row in each.items()},
         "fraction": {name: bounds[name] / each[name][last] for name in each},
         "bars": [
-            {
-                "name": f"HiP, attention of a new token behind {last} keys, times faster than dense",
-                "value": faster,
-                "at_least": AT_LEAST,
-                "holds": faster >= AT_LEAST,
-            }
+            bar(f"HiP, attention of a new token behind {last} keys, times faster than dense", faster, at_least=AT_LEAST)
         ],
         "took": round(time.time() - started, 1),
     }
@@ -93,15 +83,10 @@ def run(
 
 def table(result: Mapping[str, Any]) -> str:
     """The result as Markdown: the bar first, then a row for each contender."""
-    bar = result["bars"][0]
-    lines = [
-        "| bar | measured | wanted | holds |",
-        "|---|---|---|---|",
-        f"| {bar['name']} | {bar['value']:.3g} | at least {bar['at_least']} | {'yes' if bar['holds'] else 'no'} |",
-        "",
-    ]
     lengths = list(next(iter(result["seconds"].values())))
-    lines += [
+    lines = [
+        *bar_rows(result["bars"]),
+        "",
         f"| ms of a new token behind | {' | '.join(lengths)} | exponent | times as fast | fraction of the limit |",
         "|---" * (len(lengths) + 4) + "|",
     ]

@@ -18,7 +18,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from seefar.evals.crossover import crossing_of_bytes, crossing_of_seconds, taylor_forms
 from seefar.evals.long_attention import Attend, attention_bytes, attention_seconds, expected
-from seefar.evals.race import PROBE, Probe, against_limit, limits_of, machine_now
+from seefar.evals.race import PROBE, Probe, against_limit, bar, bar_rows, cores, limits_of, machine_now
 from seefar.mixers.holographic import Holographic
 from seefar.mixers.inline import Inline
 from seefar.ops.taylor_attention import taylor_attention
@@ -54,31 +54,27 @@ def run(threads: int = 2, repeats: int = 5, *, sizes: FormSizes = FormSizes(), p
     """
     if threads < 1 or repeats < 1:
         raise ValueError(f"bench forms: threads and repeats must be at least 1, got {threads} and {repeats}")
-    before, started = torch.get_num_threads(), time.time()
-    try:
-        torch.set_num_threads(1)
+    started = time.time()
+    with cores(1):
         crossings = {str(d): _crossings(d, sizes, repeats) for d in sizes.widths}
-        torch.set_num_threads(threads)
+    with cores(threads):
         limits = limits_of(probe)
         far = {
             both: _far(sizes, both == "forward and backward", limits) for both in ("forward", "forward and backward")
         }
-    finally:
-        torch.set_num_threads(before)
     bars = [
-        {
-            "name": f"TaylorShift, width {d}, {what} cross over the authors' count",
-            "value": (value := crossings[str(d)][what]["over the count"]),
-            "at_least": 1 - reach,
-            "at_most": 1 + reach,
-            "holds": abs(value - 1) <= reach,
-        }
+        bar(
+            f"TaylorShift, width {d}, {what} cross over the authors' count",
+            crossings[str(d)][what]["over the count"],
+            at_least=1 - reach,
+            at_most=1 + reach,
+        )
         for d in sizes.widths
         for what, reach in (("seconds", 0.2), ("bytes", 0.3))
     ]
     ratio = far["forward and backward"]["times as fast as softmax"]["Hrrformer"]
     named = f"Hrrformer, forward and backward at {sizes.far} tokens, times faster than softmax (extrapolated)"
-    bars.append({"name": named, "value": ratio, "at_least": 10, "holds": ratio >= 10})
+    bars.append(bar(named, ratio, at_least=10))
     return {
         "machine": machine_now(threads),
         "sizes": {name: list(part) if isinstance(part, tuple) else part for name, part in asdict(sizes).items()},
@@ -133,11 +129,11 @@ def _far(sizes: FormSizes, backward: bool, limits: Mapping[str, float]) -> dict[
 
 def table(result: Mapping[str, Any]) -> str:
     """The result as Markdown: bars, crossings, and what is left of softmax."""
-    lines = ["| bar | measured | wanted | holds |", "|---|---|---|---|"]
-    for bar in result["bars"]:
-        wanted = f"{bar['at_least']:g} to {bar['at_most']:g}" if "at_most" in bar else f"at least {bar['at_least']}"
-        lines.append(f"| {bar['name']} | {bar['value']:.3g} | {wanted} | {'yes' if bar['holds'] else 'no'} |")
-    lines += ["", "| TaylorShift, width | sums overtake pairs from, by | tokens | over the authors' count |"]
+    lines = [
+        *bar_rows(result["bars"]),
+        "",
+        "| TaylorShift, width | sums overtake pairs from, by | tokens | over the authors' count |",
+    ]
     lines.append("|---|---|---|---|")
     for d, part in result["crossings"].items():
         for what, found in part.items():

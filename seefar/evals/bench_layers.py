@@ -16,7 +16,18 @@ import torch
 from torch import nn
 
 from seefar.evals.bench_ops import FORWARD_WORK
-from seefar.evals.race import PROBE, Contender, Probe, against_limit, cores, limits_of, machine_now, race, ratios
+from seefar.evals.race import (
+    PROBE,
+    Contender,
+    Probe,
+    against_limit,
+    bar,
+    cores,
+    limits_of,
+    machine_now,
+    race,
+    ratios,
+)
 from seefar.mixers.base import Mixer
 from seefar.mixers.mamba2 import Mamba2
 from seefar.mixers.selective import Mamba
@@ -108,12 +119,11 @@ def run(
         parts = {name: _one(layer, tokens, repeats, limits) for name, layer in layers.items()}
         machine = machine_now(threads)
     bars = [
-        {
-            "name": f"{name} layer, forward, times faster than transformers'",
-            "value": (value := parts[name]["ratios"]["transformers"]["forward"]),
-            "at_least": layer.bar,
-            "holds": value >= layer.bar,
-        }
+        bar(
+            f"{name} layer, forward, times faster than transformers'",
+            parts[name]["ratios"]["transformers"]["forward"],
+            at_least=layer.bar,
+        )
         for name, layer in layers.items()
     ]
     seconds = round(time.time() - started, 1)
@@ -141,12 +151,12 @@ def table(result: Mapping[str, Any]) -> str:
         "| layer | width | ours, ms | transformers, ms | faster by | wanted | both ways, faster by | of the limit |",
         "|---|" + "---|" * 7,
     ]
-    for (name, part), bar in zip(result["layers"].items(), result["bars"], strict=True):
+    for (name, part), wanted in zip(result["layers"].items(), result["bars"], strict=True):
         ours, peer = part["times"]["seefar"], part["times"]["transformers"]
         both = f"{part['ratios']['transformers']['both']:.1f}" if "both" in peer else ""
         lines.append(
             f"| {name} | {part['dim']} | {ours['forward'] * 1e3:.0f} | {peer['forward'] * 1e3:.0f} | "
-            f"{bar['value']:.1f} | {bar['at_least']} | {both} | {part['limit']['fraction']:.2f} |"
+            f"{wanted['value']:.1f} | {wanted['at_least']} | {both} | {part['limit']['fraction']:.2f} |"
         )
     machine = result["machine"]
     return "\n".join([*lines, "", f"{result['tokens']:,} tokens, {machine['cpu']}, {machine['threads']} threads."])

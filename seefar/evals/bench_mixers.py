@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from seefar.backbones.sequence import SequenceModel
 from seefar.evals.language import generating
 from seefar.evals.metrics import machine
 from seefar.evals.protocols import Arm, Curves, Measure, Setting, cost_sweep, recall
+from seefar.evals.race import bar, bar_rows
 from seefar.evals.recall import cost_after
 from seefar.evals.report import draw_curves
 from seefar.mixers import (
@@ -77,7 +78,7 @@ UNTRAINED = ("Hyena, distilled",)
 
 @dataclass(frozen=True)
 class Trials:
-    """A ``Setting`` for a bench: nothing is kept between runs."""
+    """A ``Setting`` for a bench."""
 
     seeds: tuple[int, ...]
     progress: Progress | None = None
@@ -89,10 +90,12 @@ def run(
     seeds: int = 2,
     steps: int = 400,
     pairs: tuple[int, ...] = (4, 8, 16, 32),
-    lengths: tuple[int, ...] = (1024, 2048, 4096, 8192, 16384),
+    lengths: tuple[int, ...] = (1024, 2048, 4096, 8192),
     ages: tuple[int, ...] = (1024, 4096, 16384, 65536),
+    far: int = 1_000_000,
     only: tuple[str, ...] = tuple(LAYERS),
     progress: Progress | None = None,
+    folder: Path | None = None,
 ) -> dict[str, Any]:
     """Train two layers of each mixer on recall; time one layer over long sequences, and two on the next token.
 
@@ -102,36 +105,54 @@ def run(
         pairs: told in a text that is asked about.
         lengths: of a sequence that goes forward and backward through one layer of width 128.
         ages: tokens that were read before the next 16.
+        far: the same, for those alone whose state does not grow.
         only: which of ``LAYERS``.
         progress: called as the work goes on.
+        folder: where what was learnt is kept, so that a stopped run goes on; None keeps nothing.
 
     Raises:
         ValueError: a name that is none of ``LAYERS``.
     """
     if unknown := sorted(set(only) - set(LAYERS)):
         raise ValueError(f"bench mixers: no mixer {unknown[0]!r}, there are {', '.join(LAYERS)}")
-    setting = Trials(tuple(range(seeds)), progress)
+    setting = Trials(tuple(range(seeds)), progress, folder)
     layers = {name: LAYERS[name] for name in only}
     learnt = {
         name: _recalls(layer, steps, pairs[-1], setting) for name, layer in layers.items() if name not in UNTRAINED
     }
-    found = recall(learnt, pairs, setting, name="multi-query recall")
+    found = recall(learnt, pairs, setting, name=f"multi-query recall after {steps} steps")
     seconds, bytes_ = cost_sweep({name: _both_ways(layer) for name, layer in layers.items()}, lengths, setting)
     torch.manual_seed(0)
     streams = {name: generating(_model(layer, 64, 128), 128) for name, layer in layers.items()}
     tokens, held = cost_after(streams, ages, setting, repeats=5)
+    endless = {name: stream for name, stream in streams.items() if layers[name](64).bounded}
+    late, _ = cost_after(endless, (ages[0], far), setting, repeats=5)
     return {
         "recall, share of questions by pairs told": found.to_json(),
         "seconds forward and backward by tokens": seconds.to_json(),
         "MB at most, forward and backward, by tokens": _scaled(bytes_, 1e-6),
         "exponent of the seconds over the lengths": {name: round(seconds.slope(name), 2) for name in layers},
         "milliseconds of the next token by tokens read": _scaled(tokens, 1000 / 16),
+        "milliseconds of the next token, state that does not grow": _scaled(late, 1000 / 16),
+        "bars": _bars(tokens, late, ages, far),
         "KB held by tokens read": {
             name: {str(a): round(b / 1e3, 1) for a, b in row.items()} for name, row in held.items()
         },
         "settings": {"seeds": seeds, "steps": steps, "threads": torch.get_num_threads()},
         "machine": machine(),
     }
+
+
+def _bars(tokens: Curves, late: Curves, ages: Sequence[int], far: int) -> list[dict[str, Any]]:
+    """A token after very many takes as long as after few, and a fraction of what it takes with a cache of all keys."""
+    bars = []
+    for name, row in late.items():
+        slower = row[far].mean / row[ages[0]].mean
+        bars.append(bar(f"{name}, a token after {far:,} over one after {ages[0]:,}", slower, at_most=1.2))
+        if "Attention" in tokens:
+            faster = tokens["Attention"][ages[-1]].mean / tokens[name][ages[-1]].mean
+            bars.append(bar(f"{name}, a token after {ages[-1]:,}, times as fast as Attention", faster, at_least=3))
+    return bars
 
 
 def _model(layer: Callable[[int], Mixer], dim: int, words: int) -> SequenceModel:
@@ -216,7 +237,7 @@ def table(result: Mapping[str, Any]) -> str:
             f"{held[name][ages[-1]]:,.0f}",
         ]
         lines.append(f"| {name} | " + " | ".join(share + cost) + " |")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *bar_rows(result["bars"])])
 
 
 PICTURES = {

@@ -24,7 +24,19 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention, silu, softplus
 
-from seefar.evals.race import PROBE, Contender, Probe, against_limit, limits_of, machine_now, race, ratios
+from seefar.evals.race import (
+    PROBE,
+    Contender,
+    Probe,
+    against_limit,
+    bar,
+    bar_rows,
+    cores,
+    limits_of,
+    machine_now,
+    race,
+    ratios,
+)
 from seefar.ops.attention import attention
 from seefar.ops.linear_scan import linear_scan
 from seefar.ops.selective_scan import selective_scan
@@ -66,9 +78,7 @@ def run(threads: int = 2, repeats: int = 5, *, sizes: Sizes = FULL) -> dict[str,
     """
     if threads < 1 or repeats < 1:
         raise ValueError(f"bench ops: threads and repeats must be at least 1, got {threads} and {repeats}")
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with cores(threads):
         started = time.time()
         limits = limits_of(sizes.probe)
         result: dict[str, Any] = {
@@ -80,8 +90,6 @@ def run(threads: int = 2, repeats: int = 5, *, sizes: Sizes = FULL) -> dict[str,
             "linear_scan": _linear_scan(sizes, repeats, limits),
             "attention": [_attention(sizes, N, repeats, limits) for N in sizes.attention_tokens],
         }
-    finally:
-        torch.set_num_threads(before)
     result["bars"] = _bars(result["selective_scan"])
     result["seconds"] = round(time.time() - started, 1)
     return result
@@ -89,11 +97,8 @@ def run(threads: int = 2, repeats: int = 5, *, sizes: Sizes = FULL) -> dict[str,
 
 def table(result: Mapping[str, Any]) -> str:
     """The result as Markdown: bars first, then every time and ratio."""
-    lines = ["| bar | measured | wanted | holds |", "|---|---|---|---|"]
-    for bar in result["bars"]:
-        wanted = f"at least {bar['at_least']}" if "at_least" in bar else f"at most {bar['at_most']}"
-        lines.append(f"| {bar['name']} | {bar['value']:.3g} | {wanted} | {'yes' if bar['holds'] else 'no'} |")
-    lines += [
+    lines = [
+        *bar_rows(result["bars"]),
         "",
         "| op | contender | forward ms | forward + backward ms | ours is faster by |",
         "|---|---|---|---|---|",
@@ -301,5 +306,5 @@ def _bars(scan: Mapping[str, Any]) -> list[dict[str, Any]]:
         ("selective scan, peak memory of the backward, part of mambapy's", memory, 0.25),
         ("selective scan, largest relative error against float64", max(scan["relative_error"].values()), 1e-5),
     ]
-    bars = [{"name": n, "value": value, "at_least": bar, "holds": value >= bar} for n, value, bar in at_least]
-    return bars + [{"name": n, "value": value, "at_most": bar, "holds": value <= bar} for n, value, bar in at_most]
+    least = [bar(name, value, at_least=wanted) for name, value, wanted in at_least]
+    return least + [bar(name, value, at_most=wanted) for name, value, wanted in at_most]

@@ -45,6 +45,25 @@ def cores(threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def bar(name: str, value: float, *, at_least: float | None = None, at_most: float | None = None) -> dict[str, Any]:
+    """A figure beside what it is to reach, as it stands in a result."""
+    holds = (at_least is None or value >= at_least) and (at_most is None or value <= at_most)
+    ends = {"at_least": at_least, "at_most": at_most}
+    return {"name": name, "value": value} | {k: v for k, v in ends.items() if v is not None} | {"holds": holds}
+
+
+def bar_rows(bars: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Lines of a Markdown table, a row for each bar."""
+    lines = ["| bar | measured | wanted | holds |", "|---|---|---|---|"]
+    for each in bars:
+        if "at_least" in each and "at_most" in each:
+            wanted = f"{each['at_least']:g} to {each['at_most']:g}"
+        else:
+            wanted = f"at least {each['at_least']}" if "at_least" in each else f"at most {each['at_most']}"
+        lines.append(f"| {each['name']} | {each['value']:.3g} | {wanted} | {'yes' if each['holds'] else 'no'} |")
+    return lines
+
+
 def machine_now(threads: int) -> dict[str, Any]:
     """What was measured on: processor, threads, load, versions, date."""
     listing = Path("/proc/cpuinfo")
