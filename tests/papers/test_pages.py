@@ -1,6 +1,7 @@
 """The pages about papers are made from cards, imports and results, and stand as they were made."""
 
 import re
+import shutil
 from pathlib import Path
 
 from seefar.papers import _pages
@@ -44,7 +45,13 @@ def test_every_picture_that_a_page_shows_is_there():
 
 
 def test_pictures_are_drawn_where_points_are_numbers(tmp_path):
-    _pages.write(tmp_path / "docs", ROOT / "results")
-    again = {path.name: path.read_bytes() for path in (tmp_path / "docs" / "papers").glob("*.svg")}
-    _pages.write(tmp_path / "docs", ROOT / "results")
-    assert again == {path.name: path.read_bytes() for path in (tmp_path / "docs" / "papers").glob("*.svg")}
+    (tmp_path / "results").mkdir()
+    for slug in ("vim", "lasp2"):
+        shutil.copy(ROOT / "results" / f"{slug}.json", tmp_path / "results")
+    drawn = []
+    for _ in range(2):
+        _pages.write(tmp_path / "docs", tmp_path / "results")
+        drawn.append({path.name: path.read_bytes() for path in (tmp_path / "docs" / "papers").glob("*.svg")})
+    assert drawn[0] == drawn[1]
+    shown = {picture.name for picture in (ROOT / "docs" / "papers").glob("*.svg")}
+    assert set(drawn[0]) == {name for name in shown if name.startswith(("vim-", "lasp2-"))} and drawn[0]
