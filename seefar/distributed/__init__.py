@@ -1,5 +1,6 @@
 """Sequence parallelism on torch.distributed: every rank holds a piece of it, and bytes are counted."""
 
+from seefar.distributed.head_blocks import distributed_mha as distributed_mha
 from seefar.distributed.key_gather import gathered_attention as gathered_attention
 from seefar.distributed.launch import on_ranks as on_ranks
 from seefar.distributed.layout import Contiguous as Contiguous

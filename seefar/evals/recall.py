@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -146,8 +147,9 @@ def cost_after(
     """Seconds of one and the same call, and bytes remembered, by the number of segments that were read before it.
 
     Seconds are the shortest of ``repeats`` calls after one to warm up: the processor's own, which others on the same
-    core do not move, or by the clock where a GPU does the work. All ages of all arms take turns, so that a busy moment
-    hits them alike: they are to be compared with each other.
+    core do not move, or by the clock where a GPU does the work. All ages of all arms take turns, each time in another
+    order, so that a busy moment hits them alike and none always finds the cache as the largest left it: they are to be
+    compared with each other.
 
     Args:
         arms: by name.
@@ -159,9 +161,9 @@ def cost_after(
     ready = {(arm, age): prepare(age) for arm, prepare in arms.items() for age in ages}
     best = dict.fromkeys(ready, math.inf)
     for done in range(repeats + 1):
-        for key, (call, _) in ready.items():
+        for key in random.Random(done).sample(list(ready), len(ready)):
             began = clock()
-            call()
+            ready[key][0]()
             if done > 0:
                 best[key] = min(best[key], clock() - began)
         if setting.progress is not None:

@@ -15,6 +15,8 @@ from seefar.mixers.conv_ssm import ConvSSMState as ConvSSMState
 from seefar.mixers.decimate import Decimated as Decimated
 from seefar.mixers.decimate import DecimatedState as DecimatedState
 from seefar.mixers.decimate import Keep as Keep
+from seefar.mixers.delta_net import GatedDeltaNet as GatedDeltaNet
+from seefar.mixers.delta_net import GatedDeltaState as GatedDeltaState
 from seefar.mixers.diagonal import Diagonal as Diagonal
 from seefar.mixers.dilated import DilatedConv as DilatedConv
 from seefar.mixers.dilated import DilatedState as DilatedState
@@ -25,10 +27,13 @@ from seefar.mixers.dplr import DPLR as DPLR
 from seefar.mixers.dplr import StateSpaceState as StateSpaceState
 from seefar.mixers.ema import EMA as EMA
 from seefar.mixers.ema import EMAState as EMAState
+from seefar.mixers.fourier import Fourier as Fourier
 from seefar.mixers.gated import GatedMixer as GatedMixer
 from seefar.mixers.gated import GatedState as GatedState
 from seefar.mixers.gated_recurrence import GatedRecurrence as GatedRecurrence
 from seefar.mixers.gated_recurrence import GatedRecurrenceState as GatedRecurrenceState
+from seefar.mixers.gaussian import GaussianAttention as GaussianAttention
+from seefar.mixers.gaussian import Landmarks as Landmarks
 from seefar.mixers.holographic import Holographic as Holographic
 from seefar.mixers.hourglass import Hourglass as Hourglass
 from seefar.mixers.hourglass import LinearResample as LinearResample
@@ -37,9 +42,15 @@ from seefar.mixers.hourglass import hourglass as hourglass
 from seefar.mixers.hyena import Hyena as Hyena
 from seefar.mixers.hyena import HyenaState as HyenaState
 from seefar.mixers.hyena import ImplicitConv as ImplicitConv
+from seefar.mixers.initial import InitialAttention as InitialAttention
+from seefar.mixers.initial import InitialStack as InitialStack
+from seefar.mixers.initial import InitialState as InitialState
+from seefar.mixers.initial import initial_column as initial_column
 from seefar.mixers.inline import Inline as Inline
 from seefar.mixers.layer_memory import LayerMemory as LayerMemory
 from seefar.mixers.linear import NormalizedLinear as NormalizedLinear
+from seefar.mixers.look import Look as Look
+from seefar.mixers.look import LookState as LookState
 from seefar.mixers.lru import LRU as LRU
 from seefar.mixers.mamba2 import Mamba2 as Mamba2
 from seefar.mixers.mamba2 import Mamba2State as Mamba2State
@@ -47,6 +58,7 @@ from seefar.mixers.modal import Modal as Modal
 from seefar.mixers.modal import ModalState as ModalState
 from seefar.mixers.multires import Multires as Multires
 from seefar.mixers.multires import MultiresConv as MultiresConv
+from seefar.mixers.partial_conv import PartialConv as PartialConv
 from seefar.mixers.pattern import MLP as MLP
 from seefar.mixers.pattern import column as column
 from seefar.mixers.plain_selective import PlainSelective as PlainSelective
@@ -78,6 +90,9 @@ from seefar.mixers.softmax import AttentionState as AttentionState
 from seefar.mixers.sparse import SparseAttention as SparseAttention
 from seefar.mixers.sparse import SparseState as SparseState
 from seefar.mixers.taylor import Taylor as Taylor
+from seefar.mixers.token_matrix import TokenMatrix as TokenMatrix
 from seefar.mixers.token_memory import TokenMemory as TokenMemory
 from seefar.mixers.truncated import Truncated as Truncated
 from seefar.mixers.two_form import TwoFormAttention as TwoFormAttention
+from seefar.mixers.vq_attention import VQAttention as VQAttention
+from seefar.mixers.vq_attention import VQState as VQState

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from seefar.mixers.base import Mixer
 from seefar.mixers.block import Stack
+from seefar.mixers.look import Look, LookState
 from seefar.mixers.pattern import column
 
 
@@ -64,12 +65,14 @@ class MeanResample(nn.Module):
 
 
 class HourglassState(NamedTuple):
-    """The last k - 1 tokens, what the last group gives to its k places, the tokens seen, and the inner state."""
+    """The last k - 1 tokens, what the last group gives to its k places, the tokens seen, and the states within."""
 
     recent_BkD: Tensor
     spread_BkD: Tensor
     seen: int
     inner: Any
+    down: LookState | None
+    up: LookState | None
 
 
 class Hourglass(Mixer):
@@ -81,28 +84,46 @@ class Hourglass(Mixer):
     a token would see those after it. What stands before the first token is zero. A sequence may have any length; the
     last group then serves fewer tokens. Residual path and norms are inside: it stands in a ``Stack`` by itself.
 
+    With ``Look``s a group also attends to all tokens up to its last one, and a token, from what its group gives it and
+    itself, to all groups up to its own: up(z) becomes look(up(z), beside x; all z), and down likewise.
+
     Args:
-        inner: causal; may hold another ``Hourglass``. ``bounded`` is its.
+        inner: causal; may hold another ``Hourglass``.
         factor: k.
         resample: makes down and up from D and k.
+        look_down: makes, from D, what groups look at tokens with; None for ``resample`` alone.
+        look_up: the same for tokens and groups.
+
+    ``bounded`` if its inner mixer is and nothing looks.
 
     Reference: Nawrot et al., Hierarchical Transformers Are More Efficient Language Models, arXiv 2110.13711, and its
-    code. Differs: attention for resampling and random factors are left out.
+    code. Differs: no norm between the layers before and this one; what stands before the first token is not looked at;
+    random factors are left out.
     """
 
     causal = True
 
     def __init__(
-        self, dim: int, inner: Mixer, factor: int, *, resample: Callable[[int, int], Resample] = LinearResample
+        self,
+        dim: int,
+        inner: Mixer,
+        factor: int,
+        *,
+        resample: Callable[[int, int], Resample] = LinearResample,
+        look_down: Callable[[int], Look] | None = None,
+        look_up: Callable[[int], Look] | None = None,
     ) -> None:
         super().__init__()
         if factor < 1:
             raise ValueError(f"Hourglass: a group has at least one token, got {factor=}")
         if not inner.causal:
             raise ValueError("Hourglass: its inner mixer must be causal, or a token would see those after it")
-        self.factor, self.bounded = factor, inner.bounded
+        self.factor, self.bounded = factor, inner.bounded and look_down is None and look_up is None
         self.inner, self.resample = inner, resample(dim, factor)
         self.short_norm, self.norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.long_norm = nn.Identity() if look_down is None else nn.LayerNorm(dim)
+        self.look_down = None if look_down is None else look_down(dim)
+        self.look_up = None if look_up is None else look_up(dim)
 
     def forward(self, x: Tensor, state: HourglassState | None = None) -> tuple[Tensor, HourglassState]:
         """Mix x (B, N, D), going on from ``state``."""
@@ -110,23 +131,33 @@ class Hourglass(Mixer):
         if not N:
             raise ValueError(f"Hourglass: needs at least one token, got x {tuple(x.shape)}")
         k, seen = self.factor, 0 if state is None else state.seen
-        recent = x.new_zeros(B, k - 1, D) if state is None else state.recent_BkD
-        inner = None if state is None else state.inner
+        recent, spread, _, inner, down, up = state or (x.new_zeros(B, k - 1, D), None, 0, None, None, None)
         all_x = torch.cat([recent, x], 1)
+        near = self.long_norm(all_x)
+        if self.look_down is not None:
+            down = self.look_down.remember(near[:, k - 1 :], down)
         first = -seen % k  # tokens that the group which has begun still serves
         groups = max(0, -(-(N - first) // k))
-        shares, spread = [], None if state is None else state.spread_BkD
+        shares = []
         if spread is not None and first:
             shares.append(spread[:, k - first :])
         if groups:
-            short = self.resample.down(all_x[:, first : first + groups * k].unflatten(1, (groups, k)))
+            short = self.resample.down(near[:, first : first + groups * k].unflatten(1, (groups, k)))
+            if self.look_down is not None and down is not None:
+                short = self.look_down(short, seen + first + k * torch.arange(groups, device=x.device), down)
             mixed, inner = self.inner(short, inner)
-            long = self.norm(self.resample.up(self.short_norm(mixed)))
+            mixed = self.short_norm(mixed)
+            if self.look_up is not None:
+                up = self.look_up.remember(mixed, up, stride=k)
+            long = self.resample.up(mixed)
             shares.append(long.flatten(1, 2))
             spread = long[:, -1].clone()
         assert spread is not None
+        given = torch.cat(shares, 1)[:, :N]
+        if self.look_up is not None and up is not None:
+            given = self.look_up(given, seen + torch.arange(N, device=x.device), up, stride=k, beside=x)
         # copies: views would keep the whole chunk in memory
-        return x + torch.cat(shares, 1)[:, :N], HourglassState(all_x[:, N:].clone(), spread, seen + N, inner)
+        return x + self.norm(given), HourglassState(all_x[:, N:].clone(), spread, seen + N, inner, down, up)
 
 
 def hourglass(
@@ -135,6 +166,8 @@ def hourglass(
     pattern: str,
     *,
     resample: Callable[[int, int], Resample] = LinearResample,
+    look_down: Callable[[int], Look] | None = None,
+    look_up: Callable[[int], Look] | None = None,
     norm: Callable[[int], nn.Module] | None = None,
     **makers: Callable[[], Mixer],
 ) -> Stack:
@@ -145,6 +178,8 @@ def hourglass(
         dim: D.
         pattern: one layer, for ``column``, such as ``"A F"``.
         resample: makes down and up from D and the factor between two levels.
+        look_down: makes what groups look at tokens with, see ``Hourglass``.
+        look_up: the same for tokens and groups.
         norm: of the layers, for ``column``.
         makers: the letters of the pattern.
 
@@ -170,5 +205,6 @@ def hourglass(
 
     middle = Stack(layers(down[-1][0]))
     for (count, wide), (_, narrow) in reversed(list(pairwise(down))):
-        middle = Stack([*layers(count), Hourglass(dim, middle, narrow // wide, resample=resample), *layers(count)])
+        valley = Hourglass(dim, middle, narrow // wide, resample=resample, look_down=look_down, look_up=look_up)
+        middle = Stack([*layers(count), valley, *layers(count)])
     return middle

@@ -20,10 +20,15 @@ from seefar.ops.block_attention import block_attention as block_attention
 from seefar.ops.block_attention.mask import BlockMask as BlockMask
 from seefar.ops.cauchy import BACKENDS as _CAUCHY
 from seefar.ops.cauchy import cauchy as cauchy
+from seefar.ops.delta_rule import BACKENDS as _DELTA_RULE
+from seefar.ops.delta_rule import delta_rule as delta_rule
 from seefar.ops.dilated_conv import BACKENDS as _DILATED_CONV
 from seefar.ops.dilated_conv import dilated_conv as dilated_conv
 from seefar.ops.fft_conv import BACKENDS as _FFT_CONV
 from seefar.ops.fft_conv import fft_conv as fft_conv
+from seefar.ops.int8_attention import BACKENDS as _INT8_ATTENTION
+from seefar.ops.int8_attention import int8_attention as int8_attention
+from seefar.ops.int8_attention.quantize import quantize_int8 as quantize_int8
 from seefar.ops.linear_attention import BACKENDS as _LINEAR_ATTENTION
 from seefar.ops.linear_attention import linear_attention as linear_attention
 from seefar.ops.linear_scan import BACKENDS as _LINEAR_SCAN
@@ -49,8 +54,10 @@ _TABLES: Mapping[str, Mapping[str, ModuleType]] = {
     "attention": _ATTENTION,
     "block_attention": _BLOCK_ATTENTION,
     "cauchy": _CAUCHY,
+    "delta_rule": _DELTA_RULE,
     "dilated_conv": _DILATED_CONV,
     "fft_conv": _FFT_CONV,
+    "int8_attention": _INT8_ATTENTION,
     "linear_attention": _LINEAR_ATTENTION,
     "linear_scan": _LINEAR_SCAN,
     "long_conv": _LONG_CONV,

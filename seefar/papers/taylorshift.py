@@ -1,9 +1,9 @@
 """TaylorShift: attention by a parabola in place of an exponential, by pairs or by sums (Nauen et al. 2024).
 
 The Taylor polynomial of second order factorises: each product of two numbers of a key is summed over all keys once, and
-every query reads from the sums: d^3 numbers a head and no pairs, so it is cheaper beyond d^2 tokens. Costs cross where
-the authors count. Accuracy fails here, we think since so short a training leaves the temperature near one: weights then
-differ by a factor of five at most. And 16 patches hardly need attention: a mean of the values comes close to softmax.
+every query reads from the sums: d^3 numbers a head and no pairs, so it is cheaper beyond d^2 tokens. Costs cross about
+where the authors count, seconds somewhat earlier. Accuracy lies well above that of a mean of the values, and within
+what seeds differ by of softmax, though not within the bar.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from torch import nn
 from seefar.backbones.plain import Plain
 from seefar.embed.patch import Patches
 from seefar.evals.crossover import crossing_of_bytes, crossing_of_seconds, taylor_forms
-from seefar.evals.digit_pictures import digit_batch, digit_test
-from seefar.evals.protocols import classification
+from seefar.evals.digit_pictures import digits_by_pixel
 from seefar.mixers.base import Mixer
 from seefar.mixers.block import Block, Stack
 from seefar.mixers.softmax import Attention
@@ -36,8 +35,8 @@ CARD = Card(
     holds_when="heads of width 32 and 64, forward, float32: the sums that the authors count take fewer seconds of the "
     "processor than our own pairs from a length on that is within 20 % of d^2 + d + 3/4, and hold fewer bytes, both "
     "without tiles, from one within 30 % of d^2 / 2 + 2 d + 1/2; with each product made once, as the mixer does, no "
-    "later. Real digits of 8 x 8 pixels, 16 patches, one layer of 32 channels, 400 steps of 32: at most 2 points "
-    "fewer held-out digits named than with softmax",
+    "later. Real digits of 8 x 8 pixels, moved by up to 2, each pixel a token, one layer of 32 channels, 1000 "
+    "steps of 32: at most 2 points fewer held-out digits named than with softmax",
     control="the constant term alone, a mean of the values, must miss the bar of accuracy; pairs must not be linear: "
     "their seconds grow with the tokens to the power 1.6 at least",
 )
@@ -53,21 +52,18 @@ def build(
     patch: int = 16,
     channels: int = 3,
     classes: int = 1000,
-    ratio: float = 4.0,
-    attention: Callable[[int, int], Mixer] | None = None,
 ) -> Plain:
-    """A ViT with TaylorShift for its attention, or another that is made from ``dim`` and ``heads``."""
-    make = attention or _taylor
-    blocks = [Block(dim, make(dim, heads), mlp_ratio=ratio, norm=nn.LayerNorm) for _ in range(depth)]
-    return Plain(Patches(dim, patch, channels), Stack(blocks), grid=grid, cls="none", classes=classes)
+    """A ViT with TaylorShift for its attention."""
+    column = _blocks(dim, depth, partial(_taylor, dim, heads), 4.0)
+    return Plain(Patches(dim, patch, channels), column, grid=grid, cls="none", classes=classes)
+
+
+def _blocks(dim: int, depth: int, make: Callable[[], Mixer], ratio: float) -> Stack:
+    return Stack([Block(dim, make(), mlp_ratio=ratio, norm=nn.LayerNorm) for _ in range(depth)])
 
 
 def _taylor(dim: int, heads: int, parabola: Parabola | None = None) -> Mixer:
     return TwoFormAttention(dim, heads, Taylor(heads, parabola=parabola), bias=True, out_bias=True)
-
-
-def _made(make: Callable[[], Plain], seed: int) -> Plain:
-    return make()
 
 
 def claim(scale: Scale) -> Verdict:
@@ -84,16 +80,15 @@ def claim(scale: Scale) -> Verdict:
     held = {d: crossing_of_bytes(taylor_forms(d, 1, tile=None), short[d]) for d in widths}
     near = {d: counted[d].tokens / fewer_operations_from(d) for d in widths}
     near_bytes = {d: held[d].tokens / fewer_numbers_from(d) for d in widths}
-    attentions = {
-        "softmax": lambda dim, heads: Attention(dim, heads, causal=False, bias=True),
-        "TaylorShift": _taylor,
-        "constant term alone": partial(_taylor, parabola=CONSTANT),
+    dim = scale.pick(4, 32)
+    attentions: dict[str, Callable[[], Mixer]] = {
+        "softmax": partial(Attention, dim, 2, causal=False, bias=True),
+        "TaylorShift": partial(_taylor, dim, 2),
+        "constant term alone": partial(_taylor, dim, 2, CONSTANT),
     }
-    small = partial(build, scale.pick(4, 32), 1, 2, grid=(4, 4), patch=2, channels=1, classes=10, ratio=2)
-    arms = {name: partial(_made, partial(small, attention=make)) for name, make in attentions.items()}
-    batch = partial(digit_batch, batch=scale.pick(4, 32))
-    share = classification(arms, batch, digit_test, scale, steps=scale.pick(2, 400), lr=1e-2, name="digits")
-    softmax, taylor, constant = (share[name]["accuracy"].mean for name in arms)
+    columns = {name: partial(_blocks, dim, 1, make, 2.0) for name, make in attentions.items()}
+    share = digits_by_pixel(columns, scale, dim=dim, steps=scale.pick(2, 1000), batch=scale.pick(4, 32))
+    softmax, taylor, constant = (share[name]["accuracy"].mean for name in columns)
     power = counted[widths[-1]].power("direct")
     return Verdict(
         figures={
@@ -116,5 +111,6 @@ def claim(scale: Scale) -> Verdict:
             "the constant term alone: over 2 points below softmax": constant < softmax - 0.02,
             "pairs are not linear": power >= 1.6,
         },
-        note="the count is the authors', for all (d + 1)^2 products; symmetry halves them, which the authors leave out",
+        note="the count is the authors', for all (d + 1)^2 products; symmetry halves them, which they leave out. "
+        "The first task of accuracy, digits of 16 patches, needed no attention and was replaced before this run",
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from seefar.memory.shortlist import Shortlist
 from seefar.sequence import VisualSequence
+from seefar.synthetic.shapes import SHAPES
 from seefar.synthetic.templates import TEMPLATES
 from seefar.training.fit import Progress
-from seefar.training.worlds import Look, Reel
+from seefar.training.worlds import COLOUR_LIST, Look, Reel
 from seefar.vlm.pico import LEAST, MARGIN, PER_FRAME, THRESHOLD
 from seefar.vlm.pointing import collate, gather_evidence, read_packed
 from seefar.vlm.text import Words
@@ -71,8 +72,10 @@ def lessons(
                 at = torch.from_numpy(np.linspace(rng.uniform(0, 1), len(film.frames) - 1, count).astype(int))
                 best = eyes.pick(tokens_TPD[at], scores_TP[at], patches).sort(1).values
                 which = (at[:, None] * P + best).flatten()
+            names = eyes.name(tokens[which])
+            looks = question.shows[1:] if question.topic == "turned" else question.shows
             steps = [
-                words.index[str(value)] if what == "word" else _within(seconds[which], *value)
+                words.index[str(value)] if what == "word" else on_subject(_within(seconds[which], *value), looks, names)
                 for what, value in question.steps
             ]
             if all(isinstance(step, int) or step.any() for step in steps):
@@ -184,10 +187,39 @@ def misnamed(evidence: Evidence, rng: np.random.Generator, slips: Mapping[str, f
     return evidence._replace(names_BKN=torch.cat(parts, -1)[None])
 
 
+def recast(
+    lesson: Lesson, evidence: Evidence, eyes: FrameText, words: Words, rng: np.random.Generator
+) -> tuple[Lesson, Evidence]:
+    """The same lesson about things of other colours, shapes and numbers.
+
+    A hundred films hold about as many changes of colour, which are soon known by heart. Of colour c and shape s become
+    (a c + k) mod 8 and (a s - 3 k) mod 8, a odd: 32 ways, and each keeps the held-out combinations among themselves, so
+    that no lesson is about one.
+    """
+    a, k = int(rng.choice([1, 3, 5, 7])), int(rng.integers(8))
+    colours, shapes = (a * np.arange(8) + k) % 8, (a * np.arange(8) - 3 * k) % 8
+    numbers = rng.permutation(10)
+    swap = {words.index[c]: words.index[COLOUR_LIST[i]] for c, i in zip(COLOUR_LIST, colours, strict=True)}
+    swap |= {words.index[s]: words.index[SHAPES[i]] for s, i in zip(SHAPES, shapes, strict=True)}
+    asked = [swap.get(word, word) for word in lesson.words]
+    if lesson.topic in ("number", "drill"):  # elsewhere a digit counts
+        swap |= {words.index[str(n)]: words.index[str(i)] for n, i in enumerate(numbers)}
+    steps = [swap.get(step, step) if isinstance(step, int) else step for step in lesson.steps]
+    parts = list(evidence.names_BKN.split(list(NAMES.values()), -1))
+    for group, others in enumerate((colours, shapes, numbers)):
+        back = [*np.argsort(others), len(others)]  # the last is "none"
+        parts[group] = parts[group][..., torch.tensor(back)]
+    heard, worth = eyes.hear(torch.tensor([asked]))
+    word = (evidence.asked_BK1[0, :, 0] * max(1, len(asked) - 1)).round().long()
+    changed = evidence._replace(names_BKN=torch.cat(parts, -1), words_BKD=heard[0][word][None])
+    return replace(lesson, words=asked, heard=heard[0], worth=worth[0], steps=steps), changed
+
+
 def lesson_batch(
-    eyes: FrameText, seen: list[VisualSequence], made: list[Lesson], tokens: int
+    eyes: FrameText, seen: list[VisualSequence], made: list[Lesson], tokens: int, words: Words
 ) -> Callable[[int], list[tuple[Lesson, Evidence]]]:
-    """Lessons drawn at random, of like length within a batch, as many as have about so many ``tokens``; 8 to 64."""
+    """Lessons drawn at random, of like length within a batch, as many as have about so many ``tokens``; 8 to 64. Each
+    comes misnamed here and there, and recast."""
     by_length = sorted(range(len(made)), key=lambda i: len(made[i].which))
 
     @torch.inference_mode()
@@ -199,10 +231,28 @@ def lesson_batch(
         rows = []
         for lesson in (made[by_length[i]] for i in near):
             shown = seen[lesson.film].take(lesson.which[None]).map(Tensor.float)
-            rows.append((lesson, misnamed(gather_evidence(eyes, shown, lesson.heard, lesson.worth), rng)))
+            evidence = misnamed(gather_evidence(eyes, shown, lesson.heard, lesson.worth), rng)
+            rows.append(recast(lesson, evidence, eyes, words, rng))
         return rows
 
     return make
+
+
+def on_subject(step: Tensor, looks: Sequence[Look], names_KN: Tensor) -> Tensor:
+    """Of the (K,) tokens that may be pointed at those that bear one of the looks, or all where none does.
+
+    Two crosses on screen, one of which has just turned red: what is pointed at has to be that one.
+    """
+    if any(colour in ("word", "photograph") for colour, _ in looks):
+        return step
+    colour_K, shape_K = (
+        part.argmax(-1) for part in names_KN[:, : NAMES["colour"] + NAMES["shape"]].split(NAMES["colour"], -1)
+    )
+    bears = torch.zeros_like(step)
+    for colour, shape in looks:
+        has_colour = colour_K == COLOUR_LIST.index(colour) if colour else colour_K < len(COLOUR_LIST)
+        bears |= has_colour & (shape_K == SHAPES.index(shape) if shape else shape_K < len(SHAPES))
+    return step & bears if (step & bears).any() else step
 
 
 def on_shapes(step: Tensor, evidence: Evidence) -> Tensor:

@@ -30,10 +30,12 @@ from seefar.vlm.tiny import FrameText, Narrator
 
 @dataclass(frozen=True)
 class Course:
-    """How much of everything: ten-minute films with and without a plot, and steps of each stage."""
+    """How much of everything: ten-minute films with and without a plot, the share of the dual encoder's frames that are
+    painted afresh, and steps of each stage."""
 
-    films: int = 120
-    drills: int = 60
+    films: int = 80
+    drills: int = 30
+    painted: float = 0.6
     eye_steps: int = 3000
     lesson_steps: int = 2400
     tokens_a_step: int = 6400
@@ -48,7 +50,8 @@ def make(folder: Path, out: Path, course: Course = Course(), *, progress: Progre
     films = reels(folder, range(course.films), eyes.size, progress=progress)
     drills = reels(folder, range(course.drills), eyes.size, kind="drill", progress=progress)
     rendered = time.perf_counter()
-    seeing = train_eyes(eyes, films, drills, words, folder, course, progress)
+    known = films[: max(1, course.films // 2)]  # of the others its mistakes are those of any film
+    seeing = train_eyes(eyes, known, drills, words, folder, course, progress)
     looked = time.perf_counter()
     seen = [watch(eyes, film) for film in films]
     seen_drills = [watch(eyes, drill) for drill in drills]
@@ -57,7 +60,7 @@ def make(folder: Path, out: Path, course: Course = Course(), *, progress: Progre
     prepared = time.perf_counter()
     answering = fit(
         lm,
-        lesson_batch(eyes, [*seen, *seen_drills], emphasised(made), course.tokens_a_step),
+        lesson_batch(eyes, [*seen, *seen_drills], emphasised(made), course.tokens_a_step, words),
         lesson_loss(words),
         steps=course.lesson_steps,
         lr=1.5e-3,
@@ -120,11 +123,11 @@ def train_eyes(
     course: Course,
     progress: Progress | None,
 ) -> list[dict[str, float]]:
-    """Films with a plot repeat few handwritings and photographs, drills show them all; altered frames take colours and
-    outlines apart."""
+    """Films with a plot repeat few handwritings and photographs, drills show them all; painted frames hold scenery and
+    handwriting of every kind; altered frames take colours and outlines apart."""
     return fit(
         eyes,
-        relevance_batch([*films, *drills], words, eyes.grid, jitter=0.12, alter=0.25),
+        relevance_batch([*films, *drills], words, eyes.grid, jitter=0.12, alter=0.25, painted=course.painted),
         partial(relevance_loss, contrast=1.0),
         steps=course.eye_steps,
         lr=2e-3,

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from seefar.synthetic.shapes import PHOTOGRAPHS, WORDS
 from seefar.training.names import altered, name_targets, names_loss
+from seefar.training.painted import paint
 from seefar.training.worlds import Look, Reel, phrase, some_look, wording
 from seefar.vlm.text import Words
 from seefar.vlm.tiny import FrameText
@@ -28,6 +29,7 @@ def relevance_batch(
     queries: int = 56,
     jitter: float = 0.0,
     alter: float = 0.0,
+    painted: float = 0.0,
 ) -> Callable[[int], dict[str, Any]]:
     """Frames of many films against phrases and questions, with the truth of every pair.
 
@@ -39,28 +41,28 @@ def relevance_batch(
         queries: how many texts a step.
         jitter: how far contrast (and brightness, in 100 grey levels) may be off on each frame.
         alter: share of the frames whose colours are mixed, and share of those that are turned.
+        painted: share of the frames that are painted afresh; the others come from the films.
     """
     active = [(f, t) for f, film in enumerate(films) for t, s in enumerate(film.scenes) if s.things or s.cards]
     photos = [(f, t) for f, t in active if any(c[0] == "photograph" for c in films[f].scenes[t].cards)]
 
     def make(step: int) -> dict[str, Any]:
         rng = np.random.default_rng([step, 11])
-        picks = [active[i] for i in rng.integers(len(active), size=int(frames * 0.75))]
-        picks += [photos[i] for i in rng.integers(len(photos), size=int(frames * 0.08))]
+        filmed = frames - int(frames * painted)
+        picks = [active[i] for i in rng.integers(len(active), size=int(filmed * 0.75))]
+        picks += [photos[i] for i in rng.integers(len(photos), size=int(filmed * 0.08))]
         picks += [
-            (f, int(rng.integers(len(films[f].scenes)))) for f in rng.integers(len(films), size=frames - len(picks))
+            (f, int(rng.integers(len(films[f].scenes)))) for f in rng.integers(len(films), size=filmed - len(picks))
         ]
-        scenes = [films[f].scenes[t] for f, t in picks]
+        drawn = [(films[f].frames[t], films[f].scenes[t]) for f, t in picks]
+        drawn += paint(rng, (drawn[0][0].shape[1], drawn[0][0].shape[2]), frames - filmed)
+        scenes = [scene for _, scene in drawn]
         pictures, targets, sure = zip(
-            *(
-                altered(films[f].frames[t], s, name_targets(s, grid), rng, alter)
-                for (f, t), s in zip(picks, scenes, strict=True)
-            ),
-            strict=True,
+            *(altered(frame, scene, name_targets(scene, grid), rng, alter) for frame, scene in drawn), strict=True
         )
         texts, labels = [], []
         for q in range(queries):
-            questions = films[picks[rng.integers(frames)][0]].questions
+            questions = films[picks[rng.integers(filmed)][0]].questions
             if q % 4 == 3 and questions:  # a real question of one of these films
                 question = questions[rng.integers(len(questions))]
                 looks = list(question.shows[:1] if question.topic in ("turned", "recolour") else question.shows)

@@ -21,7 +21,7 @@ from seefar.memory.shortlist import Shortlist
 from seefar.sequence import VisualSequence
 from seefar.vlm.answer import Answer, Cost, Model, Moment, Plan, Progress, clock, peak_bytes
 from seefar.vlm.eyes import WEIGHTS, load_eyes, weights_of, words_of
-from seefar.vlm.pointing import Told, gather_evidence, narrate
+from seefar.vlm.pointing import Told, as_asked, gather_evidence, narrate
 from seefar.vlm.text import Words
 from seefar.vlm.tiny import FrameText, Narrator
 
@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from seefar.media import Video
 
 PER_FRAME, MARGIN, THRESHOLD, LEAST = 3, 2, -4.0, 8
-"""How ``pico`` chooses what its language model sees; its weights were trained with these, and with an earlier order of
-patches in a frame, by shapes and relevance alone."""
+"""How ``pico`` chooses what its language model sees; its weights were trained with these."""
 RECIPES = ("relevance", "uniform", "uniform-patches", "blind")
 LIMITS = "pico knows rendered worlds (coloured shapes, digits, words on cards, sample photographs), not the real one."
 
@@ -117,8 +116,10 @@ class Pico(Model):
         for question, ear, shortlist in zip(questions, heard, lists, strict=True):
             mark = time.perf_counter()
             kept = self._nothing() if recipe == "blind" else shortlist.read(budget)
-            told = narrate(self.lm, *ear[:2], gather_evidence(self.eyes, kept, *ear[1:]), self.words.index)
             second = kept.span[0, :, 0]
+            evidence = gather_evidence(self.eyes, kept, *ear[1:])
+            told = narrate(self.lm, *ear[:2], evidence, self.words.index, second_K=second)
+            told = as_asked(told, question, evidence.names_BKN[0], self.words)
             moments = [Moment(float(second[t]), float(second[t]), round(p, 4)) for t, p in told.points]
             looked = tuple(second[kept.mask[0]].unique().tolist())
             spent = {**seconds, "answer": time.perf_counter() - mark}
@@ -192,6 +193,8 @@ class Pico(Model):
         said = [self.words.all[word] for word in told.words]
         when = ", ".join(clock(second) for second in points)
         if said == ["<span>"] and points:
+            if points[-1] <= points[0]:  # no stay ends before it began
+                return f"I can't tell how long; it is seen at {when}."
             return f"{points[-1] - points[0]:.0f} seconds, from {clock(points[0])} to {clock(points[-1])}."
         if not said:
             return f"At {when}." if points else "I can't tell."

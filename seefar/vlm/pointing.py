@@ -5,16 +5,22 @@ B batch, N tokens, L words, K kept tokens, S steps of the answer, V vocabulary.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from seefar.sequence import VisualSequence
-from seefar.vlm.tiny import Evidence, FrameText, Narrator
+from seefar.synthetic import shapes
+from seefar.vlm.text import Words
+from seefar.vlm.tiny import NAMES, Evidence, FrameText, Narrator
 
 FAR = 60.0
 """Seconds to a neighbour that does not exist."""
+COLOURS, SHAPES = list(shapes.COLOURS), list(shapes.SHAPES)
+APART = 2.0
+"""Seconds between two moments of one answer, at least: a bounce that shows on two frames is one bounce."""
 
 
 def gather_evidence(eyes: FrameText, seq: VisualSequence, heard_LD: Tensor, worth_L: Tensor) -> Evidence:
@@ -77,12 +83,20 @@ class Told:
 
 @torch.inference_mode()
 def narrate(
-    lm: Narrator, words_L: Tensor, heard_LD: Tensor, evidence: Evidence, specials: dict[str, int], *, steps: int = 14
+    lm: Narrator,
+    words_L: Tensor,
+    heard_LD: Tensor,
+    evidence: Evidence,
+    specials: dict[str, int],
+    *,
+    steps: int = 14,
+    second_K: Tensor | None = None,
 ) -> Told:
     """Answer greedily: the state after question and evidence is carried, each step reads one token.
 
     A step points if some frame, its tokens taken together, is more probable than any word; it then points at the
-    likeliest token of the likeliest frame.
+    likeliest token of the likeliest frame. Given the seconds of the tokens, it points at none less than ``APART`` from
+    one it has pointed at.
     """
     V = lm.say.out_features
     question, seen = lm.ask(words_L[None], heard_LD[None]), lm.see(evidence)
@@ -94,13 +108,16 @@ def narrate(
     words: list[int] = []
     points: list[tuple[int, float]] = []
     confidence = 1.0
+    open_BK = evidence.mask_BK
     for _ in range(steps):
-        chance = lm.scores(now, marks, evidence.mask_BK)[0, 0].softmax(-1)
+        chance = lm.scores(now, marks, open_BK)[0, 0].softmax(-1)
         frame_mass = _by_frame(chance[V:], evidence.frame_BK[0])
         word = int(chance[:V].argmax())
         if float(frame_mass.max()) > float(chance[word]):
             token = int(torch.where(frame_mass == frame_mass.max(), chance[V:], -1).argmax())
             points.append((token, float(frame_mass.max())))
+            if second_K is not None:
+                open_BK = open_BK & ((second_K - second_K[token]).abs() >= APART)
             confidence = min(confidence, float(frame_mass.max()))
             step = lm.word(torch.tensor([[specials["<point>"]]])) + seen[:, token : token + 1]
         else:
@@ -112,6 +129,23 @@ def narrate(
         now, state = lm.stack(step, state)
         now = lm.norm(now)
     return Told(words, points, confidence)
+
+
+def as_asked(told: Told, question: str, names_KN: Tensor, words: Words) -> Told:
+    """An answer that names one thing of several that the question names, "white ring" where only "white star" and "cyan
+    ring" were asked about, put right: of those that share a name with it, the one likeliest where it pointed first."""
+    asked = words.split(question)
+    named = [pair for pair in itertools.pairwise(asked) if pair[0] in COLOURS and pair[1] in SHAPES]
+    said = tuple(words.all[word] for word in told.words)
+    near = [pair for pair in named if set(pair) & set(said)]
+    if len(named) < 2 or len(said) != 2 or said[0] not in COLOURS or said[1] not in SHAPES or said in named or not near:
+        return told
+    if told.points:
+        names = names_KN[told.points[0][0]]
+        near.sort(
+            key=lambda pair: -float(names[COLOURS.index(pair[0])] * names[NAMES["colour"] + SHAPES.index(pair[1])])
+        )
+    return replace(told, words=[words.index[word] for word in near[0]])
 
 
 def _by_frame(chance_K: Tensor, frame_K: Tensor) -> Tensor:

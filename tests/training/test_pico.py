@@ -1,5 +1,6 @@
 """The making of pico: targets, batches, and the whole course at its smallest."""
 
+import itertools
 import json
 
 import numpy as np
@@ -7,11 +8,22 @@ import pytest
 import torch
 
 from seefar.synthetic.questions import vocabulary
-from seefar.training.lessons import _within, lesson_batch, lesson_loss, lessons, misnamed, on_shapes
+from seefar.synthetic.shapes import SHAPES, held_out
+from seefar.training.lessons import (
+    _within,
+    lesson_batch,
+    lesson_loss,
+    lessons,
+    misnamed,
+    on_shapes,
+    on_subject,
+    recast,
+)
 from seefar.training.pico import Course, make, watch
 from seefar.training.relevance import relevance_batch, relevance_loss
-from seefar.training.worlds import reels
+from seefar.training.worlds import COLOUR_LIST, reels
 from seefar.vlm.pico import Pico
+from seefar.vlm.pointing import gather_evidence
 from seefar.vlm.text import Words
 from seefar.vlm.tiny import Evidence, FrameText, Narrator
 
@@ -94,6 +106,51 @@ def test_scenery_is_pointed_at_only_where_no_shape_is_shown():
     assert on_shapes(ask([False, True, False, True]), evidence).tolist() == [False, True, False, True]
 
 
+def test_of_two_shapes_on_a_frame_only_the_one_asked_about_is_pointed_at():
+    names = torch.zeros(4, 31)
+    for token, (colour, shape) in enumerate([(0, 4), (2, 4), (0, 4), (8, 8)]):  # red, yellow, red cross, nothing
+        names[token, [colour, 9 + shape]] = 1.0
+    open_ = torch.tensor([True, True, False, True])
+    assert on_subject(open_, [("red", "cross")], names).tolist() == [True, False, False, False]
+    assert on_subject(open_, [(None, "cross")], names).tolist() == [True, True, False, False]
+    assert on_subject(open_, [("yellow", None)], names).tolist() == [False, True, False, False]
+    assert torch.equal(on_subject(open_, [("blue", "star")], names), open_)
+    assert torch.equal(on_subject(open_, [("word", "harbor")], names), open_)
+
+
+@torch.inference_mode()
+def test_a_lesson_recast_is_as_true_as_before_and_about_no_held_out_combination(films):
+    torch.manual_seed(0)
+    eyes = FrameText(len(WORDS)).eval()
+    seen = [watch(eyes, film) for film in films]
+    made = lessons(eyes, films, seen, WORDS)
+    colours, shapes = ([WORDS.index[name] for name in names] for names in (COLOUR_LIST, SHAPES))
+    other = 0
+    for n, lesson in enumerate(made[::7]):
+        evidence = gather_evidence(
+            eyes, seen[lesson.film].take(lesson.which[None]).map(torch.Tensor.float), lesson.heard, lesson.worth
+        )
+        after, changed = recast(lesson, evidence, eyes, WORDS, np.random.default_rng(n))
+        other += after.words != lesson.words
+        for words in (after.words, [step for step in after.steps if isinstance(step, int)]):
+            for c, s in itertools.pairwise(words):
+                assert c not in colours or s not in shapes or not held_out(WORDS.all[c], WORDS.all[s])
+        swap = dict(zip(lesson.words, after.words, strict=True))
+        names, renamed = evidence.names_BKN[0], changed.names_BKN[0]
+        for before, now in swap.items():
+            for first, group in ((0, colours), (9, shapes)):
+                if before in group:
+                    torch.testing.assert_close(
+                        names[:, first + group.index(before)], renamed[:, first + group.index(now)]
+                    )
+        for first, last in ((0, 9), (9, 18), (18, 29)):
+            torch.testing.assert_close(renamed[:, first:last].sort(-1).values, names[:, first:last].sort(-1).values)
+            assert torch.equal(renamed[:, last - 1], names[:, last - 1])
+        if lesson.topic == "visits":
+            assert after.steps[-2:] == lesson.steps[-2:]
+    assert other > 5
+
+
 def test_a_lesson_rewards_pointing_inside_its_span_alone(films):
     torch.manual_seed(0)
     eyes, lm = FrameText(len(WORDS)).eval(), Narrator(len(WORDS))
@@ -104,7 +161,7 @@ def test_a_lesson_rewards_pointing_inside_its_span_alone(films):
         for step in lesson.steps:
             if isinstance(step, torch.Tensor):
                 assert len(step) == len(lesson.which)
-    rows = lesson_batch(eyes, seen, made, 600)(0)
+    rows = lesson_batch(eyes, seen, made, 600, WORDS)(0)
     assert 8 <= len(rows) <= 64
     value, figures = lesson_loss(WORDS)(lm, rows)
     value.backward()

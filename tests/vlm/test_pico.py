@@ -9,6 +9,7 @@ from seefar.synthetic.film import render_film
 from seefar.synthetic.questions import vocabulary
 from seefar.vlm.eyes import WEIGHTS
 from seefar.vlm.pico import PER_FRAME, RECIPES, Pico
+from seefar.vlm.pointing import Told
 from seefar.vlm.text import Words
 from seefar.vlm.tiny import FrameText, Narrator
 
@@ -57,6 +58,14 @@ def test_saved_and_loaded_it_is_the_same(untrained, film, tmp_path):
     untrained.save(tmp_path / "pico.safetensors")
     again = Pico.load(tmp_path / "pico.safetensors")
     assert ask(again, film)[0].text == ask(untrained, film)[0].text and again.words.all == untrained.words.all
+
+
+@pytest.mark.parametrize("points", [[1612.0, 1611.0], [1612.0], [1612.0, 1612.0]])
+def test_no_stay_lasts_less_than_nothing(untrained, points):
+    told = Told([untrained.words.index["<span>"]], [(0, 1.0)] * len(points), 1.0)
+    said = untrained._phrase(told, points)
+    assert said.startswith("I can't tell how long; it is seen at 26:52") and "seconds" not in said
+    assert untrained._phrase(told, [1611.0, 1620.0]) == "9 seconds, from 26:51 to 27:00."
 
 
 def test_its_limits_and_unknown_words_are_said(untrained, film):

@@ -1,10 +1,14 @@
 """Reading evidence and pointing at it: padding is invisible, and step by step is the whole."""
 
+import itertools
+
 import pytest
 import torch
 
 from seefar.sequence import VisualSequence
-from seefar.vlm.pointing import FAR, collate, gather_evidence, narrate, read_packed
+from seefar.synthetic.questions import vocabulary
+from seefar.synthetic.shapes import COLOURS, SHAPES
+from seefar.vlm.pointing import APART, FAR, Told, as_asked, collate, gather_evidence, narrate, read_packed
 from seefar.vlm.text import Words
 from seefar.vlm.tiny import FrameText, Narrator
 
@@ -98,3 +102,38 @@ def test_answering_step_by_step_is_reading_everything_at_once(nets):
                 word = words.pop(0)
                 assert word == int(chance[:V].argmax())
                 steps.append(lm.word(torch.tensor([[word]])))
+
+
+@torch.inference_mode()
+def test_no_two_moments_of_an_answer_are_less_than_two_seconds_apart(nets):
+    eyes, _ = nets
+    seconds = [1.0, 2.0, 3.0, 40.0]
+    close = {False: 0, True: 0}
+    for seed in range(12):
+        torch.manual_seed(seed)
+        lm = Narrator(len(WORDS)).eval()
+        lm.say.bias -= 9  # so that it points whenever it can
+        code, heard, evidence = some_evidence(eyes, seconds, seed=seed)
+        second_K = torch.tensor(seconds).repeat_interleave(3)
+        for told_apart in (False, True):
+            told = narrate(lm, code, heard, evidence, WORDS.index, steps=3, second_K=second_K if told_apart else None)
+            at = sorted(float(second_K[token]) for token, _ in told.points)
+            close[told_apart] += sum(b - a < APART for a, b in itertools.pairwise(at))
+    assert close[True] == 0 < close[False]
+
+
+def test_of_several_things_asked_about_the_answer_names_one():
+    words = Words(vocabulary())
+    names = torch.zeros(2, 31)
+    names[0, [list(COLOURS).index("white"), 9 + list(SHAPES).index("ring")]] = 1.0
+    names[0, 9 + list(SHAPES).index("star")] = 0.1
+
+    def put(question, said):
+        told = as_asked(Told(words.encode(said), [(0, 0.9)], 0.9), question, names, words)
+        return " ".join(words.all[word] for word in told.words)
+
+    order = "Which comes first, the blue diamond, the white star or the cyan ring?"
+    assert put(order, "white ring") == "white star"
+    assert put(order, "cyan ring") == "cyan ring" and put(order, "red heart") == "red heart"
+    assert put("What colour does the white star become?", "white ring") == "white ring"
+    assert put(order, "yes") == "yes"
