@@ -26,7 +26,7 @@ demo: .venv/ready  ## render an hour of film and a lecture, ask about them, leav
 	$(BIN)/seefar demo
 
 test: .venv/ready  ## the fast tests
-	$(RUN) pytest -q -n 2
+	$(RUN) pytest -q -n 2 --dist loadfile
 
 lint: .venv/ready  ## style, types and floors
 	$(RUN) ruff check .

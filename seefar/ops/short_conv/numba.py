@@ -45,7 +45,7 @@ class _ShortConv(torch.autograd.Function):
         def piece(i: int) -> None:
             b, block = divmod(i, blocks)
             t0 = block * TOKENS
-            _kernels.forward(b, t0, min(N, t0 + TOKENS), flat, *steps, *arrays, silu)
+            _kernels.forward(b, t0, min(N, t0 + TOKENS), flat, *steps, *arrays, silu)  # type: ignore[call-arg, arg-type]
 
         spread(piece, B * blocks, work=x.numel() * (len(taps) + 8 * silu))
         ctx.silu, ctx.has_bias = silu, bias is not None
@@ -73,7 +73,7 @@ class _ShortConv(torch.autograd.Function):
         def piece(i: int) -> None:
             b, block = divmod(i, blocks)
             t0 = block * TOKENS
-            _kernels.backward_sums(i, b, t0, min(N, t0 + TOKENS), flat, *steps, *given, ctx.silu, *sums)
+            _kernels.backward_sums(i, b, t0, min(N, t0 + TOKENS), flat, *steps, *given, ctx.silu, *sums)  # type: ignore[call-arg, arg-type]
 
         def spread_back(i: int) -> None:
             b, block = divmod(i, blocks + 1)
