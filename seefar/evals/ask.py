@@ -29,7 +29,7 @@ ARMS = {
     "no video": "blind",
 }
 CHANCE = {"exists": 1 / 2, "attribute": 1 / 8, "number": 1 / 10, "count": 1 / 4, "order": 1 / 3, "before/after": 1 / 2}
-FIRST_SEED = 9100
+FIRST_SEED = 9300
 
 
 def run(
