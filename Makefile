@@ -25,8 +25,9 @@ help:  ## this list
 demo: .venv/ready  ## render an hour of film and a lecture, ask about them, leave pictures in demo/ (minutes)
 	$(BIN)/seefar demo
 
+# Two workers with a thread each: with more they would wait for each other's threads most of the time.
 test: .venv/ready  ## the fast tests
-	$(RUN) pytest -q -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(RUN) pytest -q -n 2 --dist loadfile
 
 lint: .venv/ready  ## style, types and floors
 	$(RUN) ruff check .

@@ -294,7 +294,7 @@ def test_a_bench_writes_its_figures_and_prints_its_table(name, quick, tmp_path, 
         monkeypatch.setattr(module, "heatmap", lambda result, path: Path(path).write_bytes(b"png"))
     done = call("bench", name, "--out", str(tmp_path / "results"), *(["--quick"] if quick else []))
     assert done.exit_code == 0, done.stderr
-    assert bool(set(given[0]) - {"progress"}) == quick
+    assert bool(set(given[0]) - {"progress", "folder"}) == quick
     end = "_quick" if quick else ""
     written = {file.name for file in (tmp_path / "results").iterdir()}
     assert written == {f"bench_{name}{end}.json", *([f"needle{end}.png"] if name == "needle" else [])}
