@@ -34,3 +34,20 @@ class _PeeksAhead(_IgnoresItsState):
 def broken(request: pytest.FixtureRequest) -> Callable[[Mixer], Mixer]:
     """The three ways of breaking the law of streaming, around any mixer."""
     return request.param
+
+
+class _Forgets(_IgnoresItsState):
+    def __init__(self, mixer: Mixer, part: str) -> None:
+        super().__init__(mixer)
+        self.part = part
+
+    def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        if state is not None:
+            state = state._replace(**{self.part: torch.zeros_like(getattr(state, self.part))})
+        return self.mixer(x, state)
+
+
+@pytest.fixture
+def forgetful() -> Callable[[Mixer, str], Mixer]:
+    """A mixer that finds one part of its state empty."""
+    return _Forgets

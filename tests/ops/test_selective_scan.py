@@ -7,6 +7,7 @@ import torch
 from torch.autograd import gradcheck
 from torch.nn.functional import softplus
 
+from seefar.evals.race import cores
 from seefar.ops.selective_scan import BACKENDS, selective_scan
 from seefar.testing import check_op
 
@@ -39,6 +40,12 @@ def test_backends_agree_in_outputs_last_state_and_every_gradient(left_out):
 @pytest.mark.parametrize(("D", "S", "Bt"), [(1, 1, 1), (64, 16, 1), (65, 3, 3)])
 def test_widths_around_a_block_of_channels_agree(D, S, Bt):
     check_op(selective_scan, BACKENDS, lambda N: inputs(N, D, S, Bt), lengths=(1, 31, 32, 33))
+
+
+@pytest.mark.parametrize(("threads", "Bt"), [(2, 1), (3, 2), (9, 1)])
+def test_a_row_in_parts_for_several_threads_agrees(threads, Bt):
+    with cores(threads):
+        check_op(selective_scan, BACKENDS, lambda N: inputs(N, 200, 3, Bt), lengths=(9, 33))
 
 
 def test_gradients_match_finite_differences():
