@@ -18,6 +18,7 @@ from seefar import media
 from seefar.cli import app
 from seefar.cli.terminal import bill, parse_tokens, score_bar
 from seefar.evals.readme import MODULES
+from seefar.papers._parts import fingerprint
 from seefar.vlm.answer import Answer, Cost, Model, Moment
 
 OPTIONS = {
@@ -273,7 +274,7 @@ def test_a_real_interrupt_of_a_real_process_is_130_within_seconds():
     assert "Stopped" in said and "Traceback" not in said
 
 
-BENCHES = ["needle", "ask", "ops", "decode", "ingest", "read", "mixers"]
+BENCHES = list(MODULES)
 
 
 @pytest.mark.parametrize("quick", [False, True])
@@ -295,6 +296,8 @@ def test_a_bench_writes_its_figures_and_prints_its_table(name, quick, tmp_path, 
     done = call("bench", name, "--out", str(tmp_path / "results"), *(["--quick"] if quick else []))
     assert done.exit_code == 0, done.stderr
     assert bool(set(given[0]) - {"progress", "folder"}) == quick
+    if "folder" in given[0]:  # what an edited bench had learnt must not be taken up again
+        assert given[0]["folder"].name.endswith(fingerprint(Path(module.__file__)))
     end = "_quick" if quick else ""
     written = {file.name for file in (tmp_path / "results").iterdir()}
     assert written == {f"bench_{name}{end}.json", *([f"needle{end}.png"] if name == "needle" else [])}

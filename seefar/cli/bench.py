@@ -10,11 +10,13 @@ from typing import Any
 
 from seefar.cli.terminal import aside, out, progress_bars
 from seefar.evals.readme import MODULES
+from seefar.papers._parts import fingerprint
 
 TELLS = ("ask", "needle", "read", "mixers")
 """Benches that report their progress; the others take seconds, and a bar would disturb what they time."""
 RESUMES = ("mixers",)
-"""Benches that keep what took them minutes under ``build``, and go on from there when they were stopped."""
+"""Benches that keep what took them minutes under ``build``, and go on from there when they were stopped, unless
+their code has changed."""
 
 
 def run(name: str, folder: Path, quick: bool) -> None:
@@ -26,9 +28,9 @@ def run(name: str, folder: Path, quick: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     given = small(name) if quick else {}
     end = "_quick" if quick else ""
-    kept = Path("build/benches") / f"{name}{end}"
+    kept = None
     if name in RESUMES:
-        given["folder"] = kept
+        kept = given["folder"] = Path("build/benches") / f"{name}{end}-{fingerprint(Path(str(module.__file__)))}"
     if name in TELLS:
         with progress_bars() as progress:
             result = module.run(**given, progress=progress)
@@ -36,7 +38,8 @@ def run(name: str, folder: Path, quick: bool) -> None:
         result = module.run(**given)
     file = folder / f"bench_{name}{end}.json"
     file.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    shutil.rmtree(kept, ignore_errors=True)
+    if kept is not None:
+        shutil.rmtree(kept, ignore_errors=True)
     out().print(module.table(result), soft_wrap=True)
     if name == "needle":
         picture = folder / f"needle{end}.png"
